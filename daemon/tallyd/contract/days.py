@@ -1,0 +1,63 @@
+"""UTC days and instants as text: the arithmetic, never the reading of a clock.
+
+It owns the two textual forms of time in the product: a day `YYYY-MM-DD` and an instant
+`YYYY-MM-DDTHH:MM:SS.mmmZ`. Every function is pure; "now" is always an argument, in Unix seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z", re.ASCII)
+
+
+def day_of(unix_s: float) -> str:
+    """The UTC day that holds the instant `unix_s`."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d")
+
+
+def is_day(text: object) -> bool:
+    """Whether `text` is a calendar day in the form `YYYY-MM-DD`."""
+    if not isinstance(text, str) or _DAY.fullmatch(text) is None:
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def shift_day(day: str, days: int) -> str:
+    """The day `days` after `day` (before it, when negative)."""
+    return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
+
+
+def instant(unix_s: float) -> str:
+    """`unix_s` as `YYYY-MM-DDTHH:MM:SS.mmmZ`, cut (not rounded) to the millisecond."""
+    moment = datetime.fromtimestamp(unix_s, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def is_instant(text: object) -> bool:
+    """Whether `text` is an instant in exactly the form that `instant` writes."""
+    if not isinstance(text, str) or _INSTANT.fullmatch(text) is None:
+        return False
+    return unix_of(text) is not None
+
+
+def unix_of(text: object) -> float | None:
+    """Unix seconds of an ISO 8601 instant with a zone; None when it is anything else."""
+    if not isinstance(text, str) or len(text) > len("2026-01-01T00:00:00.000000+00:00"):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.timestamp() if moment.tzinfo is not None else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def rollup_instant(day: str) -> str:
+    """The fixed instant that stands for a whole day on the wire: its noon."""
+    return f"{day}T12:00:00.000Z"

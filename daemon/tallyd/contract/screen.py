@@ -1,0 +1,102 @@
+"""The allowlist at work: what of a delta or a request a contract lets through.
+
+The daemon screens what hosts dropped and the gateway screens what daemons sent with these same
+functions. They guarantee that the result holds only listed names with values of the listed types;
+everything else is stripped and counted. They never raise on any input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tallyd.contract.fields import MAX_INTEGER, FieldValue, _Refused
+from tallyd.contract.model import Rollup, SingleEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tallyd.contract.model import Contract, Field
+
+Fields = dict[str, FieldValue]
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenedCounts:
+    """Counts that may be kept: every measure of the event is there, zero when it was not given."""
+
+    dimensions: Fields
+    measures: dict[str, int]
+    stripped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenedEvent:
+    """A single event that may be kept."""
+
+    properties: Fields
+    stripped: int
+
+
+def screen_fields(
+    listed: Mapping[str, Field], given: Mapping[str, object]
+) -> tuple[Fields, int] | None:
+    """The good fields and the number of stripped ones; None when a required one is missing or bad."""
+    kept: Fields = {}
+    for name, field in listed.items():
+        if name in given:
+            value = field.type.screen(given[name])
+            if not isinstance(value, _Refused):
+                kept[name] = value
+                continue
+        if not field.is_optional:
+            return None
+    return kept, len(given) - len(kept)
+
+
+def screen_envelope(contract: Contract, given: Mapping[str, object]) -> tuple[Fields, int]:
+    """The good envelope fields and the number of stripped ones; a bad one never costs the rest."""
+    return screen_fields(contract.envelope, given) or ({}, len(given))
+
+
+def screen_counts(
+    contract: Contract, event: object, dimensions: Mapping[str, object], measures: Mapping[str, object]
+) -> ScreenedCounts | None:
+    """The counts of one rollup row; None when the event is not listed or a required part is bad."""
+    rollup = contract.events.get(event) if isinstance(event, str) else None
+    if not isinstance(rollup, Rollup):
+        return None
+    screened = screen_fields(rollup.dimensions, dimensions)
+    if screened is None:
+        return None
+    kept: dict[str, int] = {}
+    for measure in rollup.measures:
+        value = measures.get(measure)
+        # `type is int`: true is no integer.
+        if type(value) is int and 0 <= value <= MAX_INTEGER:
+            kept[measure] = value
+        elif measure == rollup.primary:
+            return None
+        else:
+            kept[measure] = 0
+    stripped = screened[1] + sum(1 for name in measures if name not in kept)
+    return ScreenedCounts(screened[0], kept, stripped)
+
+
+def screen_event(
+    contract: Contract, event: object, properties: Mapping[str, object]
+) -> ScreenedEvent | None:
+    """The properties of one single event; None when it is not listed or a required part is bad."""
+    listed = contract.events.get(event) if isinstance(event, str) else None
+    if not isinstance(listed, SingleEvent):
+        return None
+    screened = screen_fields(listed.properties, properties)
+    return None if screened is None else ScreenedEvent(*screened)
+
+
+def split_rollup(
+    rollup: Rollup, props: Mapping[str, object]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """The flat props of a rollup on the wire as (dimensions, measures); the rest stays a dimension."""
+    measures = {name: value for name, value in props.items() if name in rollup.measures}
+    return {name: value for name, value in props.items() if name not in measures}, measures

@@ -1,0 +1,167 @@
+"""A cursor over one table of a TOML file that knows where it stands.
+
+It owns the checks that every table shares: a key is there, has the right type, and no key is left
+that the grammar does not know. Each failure is a ContractError with file, line, key and a hint.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from tallyd.contract.errors import ContractError
+from tallyd.contract.locate import line_of
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", re.ASCII)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(slots=True)
+class Table:
+    """One TOML table: `values` as tomllib gave them, `path` from the root of `file`."""
+
+    file: str
+    source: str
+    path: tuple[str, ...]
+    values: Mapping[str, object]
+    _read: set[str] = field(default_factory=set)
+
+    def fail(self, key: str, problem: str, hint: str = "") -> NoReturn:
+        """Raise the ContractError for `key` of this table ("" for the table itself)."""
+        path = (*self.path, key) if key else self.path
+        raise ContractError(
+            self.file, line_of(self.source, path), ".".join(path), problem, hint
+        ) from None
+
+    def _get(self, key: str) -> object:
+        self._read.add(key)
+        return self.values.get(key)
+
+    def _required(self, key: str, what: str) -> object:
+        value = self._get(key)
+        if value is None:
+            self.fail(key, "is missing", f"write {what}")
+        return value
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A non-empty text; `default` when absent, and an error when there is none."""
+        value = self._get(key) if default is not None else self._required(key, 'a text, like "…"')
+        if value is None:
+            return default if default is not None else ""
+        if not isinstance(value, str) or (not value and default is None):
+            self.fail(key, f"{value!r} is not a text", 'write it in quotes, like "…"')
+        return value
+
+    def optional_text(self, key: str) -> str | None:
+        """A non-empty text, or None when absent."""
+        return self.text(key) if key in self.values else None
+
+    def matching(self, key: str, pattern: str, what: str) -> str:
+        """A text that matches `pattern` whole; `what` says so in words."""
+        value = self.text(key)
+        if re.fullmatch(pattern, value, re.ASCII) is None:
+            self.fail(key, f"{value!r} is not {what}", f"it must match {pattern}")
+        return value
+
+    def integer(self, key: str, default: int | None = None, *, low: int, high: int) -> int:
+        """A whole number between `low` and `high`, both included."""
+        value = self._get(key) if default is not None else self._required(key, "a whole number")
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.fail(key, f"{value!r} is not a whole number", "write it without quotes")
+        if not low <= value <= high:
+            self.fail(key, f"{value} is out of range", f"write a number from {low} to {high}")
+        return value
+
+    def boolean(self, key: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self._get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.fail(key, f"{value!r} is neither true nor false", "write true or false, unquoted")
+        return value
+
+    def choice(self, key: str, default: str, choices: tuple[str, ...]) -> str:
+        """One of `choices`."""
+        value = self._get(key)
+        if value is None:
+            return default
+        if value not in choices:
+            listed = ", ".join(f'"{one}"' for one in choices)
+            self.fail(key, f"{value!r} is not known", f"write one of {listed}")
+        return str(value)
+
+    def duration_s(self, key: str, default: str, *, low_s: float, high_s: float) -> float:
+        """A length of time such as "6h" or "1500ms", in seconds."""
+        value = self._get(key)
+        value = default if value is None else value
+        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            self.fail(
+                key,
+                f"{value!r} is not a length of time",
+                'write a number and a unit, like "6h" (ms, s, m, h or d)',
+            )
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if not low_s <= seconds <= high_s:
+            self.fail(
+                key, f"{value!r} is out of range", f"write {low_s:g} to {high_s:g} seconds"
+            )
+        return seconds
+
+    def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """A list of distinct, non-empty texts."""
+        value = self._get(key) if default is not None else self._required(key, "a list of texts")
+        if value is None and default is not None:
+            return default
+        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+            self.fail(key, "is not a list of texts", 'write it like ["one", "two"]')
+        if len(set(value)) != len(value):
+            self.fail(key, "names something twice", "write each text once")
+        return tuple(value)
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """A list of whole numbers."""
+        value = self._required(key, "a list of numbers")
+        if not isinstance(value, list) or not all(type(one) is int for one in value):
+            self.fail(key, "is not a list of whole numbers", "write it like [100, 1000]")
+        return tuple(value)
+
+    def table(self, key: str, *, required: bool = False) -> Table:
+        """The table under `key`, empty when absent and not required."""
+        value = self._get(key)
+        if value is None:
+            if required:
+                dotted = ".".join((*self.path, key))
+                self.fail(key, "is missing", f"write a table [{dotted}]")
+            value = {}
+        if not isinstance(value, Mapping):
+            self.fail(key, f"{value!r} is not a table", "write it as a table")
+        return Table(self.file, self.source, (*self.path, key), value)
+
+    def tables(self, key: str) -> list[Table]:
+        """Each table of a list of tables under `key`; none when absent."""
+        value = self._get(key)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+            self.fail(key, "is not a list of tables", "write it like [{ … }]")
+        return [Table(self.file, self.source, (*self.path, key), one) for one in value]
+
+    def named_tables(self, *, name_pattern: str, what: str) -> list[tuple[str, Table]]:
+        """Every entry as (name, table), in the order of the file; each name must match."""
+        for name in self.values:
+            if re.fullmatch(name_pattern, name, re.ASCII) is None:
+                self.fail(name, f"{name!r} is no name for {what}", f"it must match {name_pattern}")
+        return [(name, self.table(name)) for name in self.values]
+
+    def finish(self) -> None:
+        """Refuse any key that nobody asked for."""
+        for key in self.values:
+            if key not in self._read:
+                known = ", ".join(sorted(self._read))
+                self.fail(key, "is not known here", f"known keys: {known}")

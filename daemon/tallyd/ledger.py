@@ -1,0 +1,120 @@
+"""The ledger: the record of what left, to whom, and what came of it.
+
+It owns the tables `ledger` (one row per request) and `schedule` (when each product sends next). It
+answers `status` and the sender's pacing. Old rows go by count; only the newest keep their body.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from tallyd.limits import LEDGER_MAX_BODIES, LEDGER_MAX_ROWS
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from tallyd.outbox import Batch
+
+
+class Verdict(Enum):
+    """What the gateway's answer, or the lack of one, means for a batch.
+
+    The numbers are persisted, never renumber.
+    """
+
+    DELIVERED = 1  # 2xx
+    REFUSED = 2  # any other answer: final, never resent
+    TRY_LATER = 3  # no answer; 429 and 503 where the contract says busy = "later"
+    DROPPED = 4  # no answer where the contract says unanswered = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request: when (Unix s), where to, and what came of it, in a word for people."""
+
+    batch_id: str
+    at: float
+    endpoint: str
+    verdict: Verdict
+    detail: str
+    events: int
+    body: bytes | None
+
+
+def record(
+    sql: sqlite3.Connection, batch: Batch, *, at: float, endpoint: str, verdict: Verdict, detail: str
+) -> None:
+    """Write down one request."""
+    sql.execute(
+        "INSERT INTO ledger (product, batch_id, at, endpoint, verdict, detail, events, sha256, size, body)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            batch.product,
+            batch.batch_id,
+            at,
+            endpoint,
+            verdict.value,
+            detail,
+            batch.events,
+            hashlib.sha256(batch.body).hexdigest(),
+            len(batch.body),
+            batch.body,
+        ),
+    )
+
+
+def last(sql: sqlite3.Connection, product: str, verdict: Verdict | None = None) -> Attempt | None:
+    """The newest request, or the newest with that verdict."""
+    row = sql.execute(
+        "SELECT batch_id, at, endpoint, verdict, detail, events, body FROM ledger"
+        " WHERE product = ?1 AND (?2 IS NULL OR verdict = ?2) ORDER BY id DESC LIMIT 1",
+        (product, verdict.value if verdict else None),
+    ).fetchone()
+    if row is None:
+        return None
+    return Attempt(row[0], row[1], row[2], Verdict(row[3]), row[4], row[5], row[6])
+
+
+def requests_since(sql: sqlite3.Connection, product: str, since: float, now: float) -> int:
+    """Requests between `since` and `now`; those from the future (a clock set back) do not count."""
+    return int(
+        sql.execute(
+            "SELECT count(*) FROM ledger WHERE product = ? AND at > ? AND at <= ?", (product, since, now)
+        ).fetchone()[0]
+    )
+
+
+def next_send(sql: sqlite3.Connection, product: str) -> float | None:
+    """When the product sends next, Unix s; None when it never was scheduled."""
+    row = sql.execute("SELECT next_send FROM schedule WHERE product = ?", (product,)).fetchone()
+    return None if row is None else float(row[0])
+
+
+def set_next_send(sql: sqlite3.Connection, product: str, at: float) -> None:
+    """Decide when the product sends next."""
+    sql.execute(
+        "INSERT INTO schedule VALUES (?, ?) ON CONFLICT DO UPDATE SET next_send = excluded.next_send",
+        (product, at),
+    )
+
+
+def trim(sql: sqlite3.Connection, product: str) -> None:
+    """Keep the newest rows, and the bodies of the very newest."""
+    for statement, kept in (
+        ("DELETE FROM ledger", LEDGER_MAX_ROWS),
+        ("UPDATE ledger SET body = NULL", LEDGER_MAX_BODIES),
+    ):
+        sql.execute(
+            f"{statement} WHERE product = ?1 AND id <= (SELECT id FROM ledger WHERE product = ?1"  # noqa: S608 - ours
+            " ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+            (product, kept),
+        )
+
+
+def remove_all(sql: sqlite3.Connection, product: str) -> None:
+    """Consent is off: no plan to send, and the bodies (which hold the id) go; that something left stays."""
+    sql.execute("DELETE FROM schedule WHERE product = ?", (product,))
+    sql.execute("UPDATE ledger SET body = NULL WHERE product = ?", (product,))

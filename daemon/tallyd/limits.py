@@ -1,0 +1,78 @@
+"""Every cap, interval and timeout of the daemon, each with its unit and where it comes from.
+
+Nothing here is configurable: a limit that users turn is a promise nobody can test. What a product
+may choose (interval, timeout, batch size) stands in its contract; what a user may choose stands in
+`settings`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- spool (docs/spool.md) -----------------------------------------------------------------------
+# spool-v1: one delta is at most 64 KiB and 8 levels deep, its name at most 96 characters.
+DELTA_MAX_BYTES: Final = 64 * 1024
+DELTA_MAX_DEPTH: Final = 8
+DELTA_NAME_MAX_CHARS: Final = 96
+# A writer needs milliseconds between create and rename; an hour covers a suspended laptop's lunch.
+TMP_LEFTOVER_S: Final = 3600
+# One quarantined file shows what is wrong; a hundred show that it goes on. At most 100 + 100 reasons,
+# and never more bytes than the spool itself may hold.
+QUARANTINE_MAX_FILES: Final = 100
+QUARANTINE_MAX_BYTES: Final = 2 * 1024 * 1024
+
+# --- intake --------------------------------------------------------------------------------------
+# Files merged in one transaction: beyond 256 the commit no longer shows in the cost of a file
+# (shared prototype: 0.14 of the floor at 1, 0.49 at 256), below it a kill repeats little work.
+MERGE_BATCH_FILES: Final = 256
+# A delta a day ahead is a host in another time's midnight; further ahead is a broken clock.
+MAX_DAYS_AHEAD: Final = 1
+# A delta's name is remembered until its day is refused as too old anyway (30 days + tomorrow + today).
+DELTA_ID_DAYS: Final = 32
+# Merged sums saturate at the largest integer every JSON reader holds exactly, so two of them always
+# fit SQLite's 64 bits.
+MAX_SUM: Final = 2**53 - 1
+
+# --- waking up -----------------------------------------------------------------------------------
+# The slow timer: what a lost wake-up costs in latency. Daily counters need no more.
+RESCAN_INTERVAL_S: Final = 60.0
+# watchfiles wakes once a step, idle or not: 1.5 s is 0.67 wake-ups a second (promise: at most 1).
+WATCH_STEP_MS: Final = 1500
+WATCH_DEBOUNCE_MS: Final = 3000
+
+# --- sending -------------------------------------------------------------------------------------
+# wire-v1: a request is at most 64 KiB.
+BODY_MAX_BYTES: Final = 64 * 1024
+# A machine that boots does not send at once: a fleet rebooted together spreads over a minute.
+FIRST_SEND_JITTER_S: Final = 60.0
+# Intervals are stretched or shrunk by up to a fifth, so that two machines drift apart within days.
+INTERVAL_JITTER: Final = 0.2
+# A backlog goes on after the gateway's one-minute window has passed.
+PACE_WINDOW_S: Final = 60.0
+# A Retry-After longer than a day is a gateway's mistake; the next interval asks again.
+RETRY_AFTER_MAX_S: Final = 86400.0
+# Batches awaiting a verdict, per product: 30 days of four full batches. Oldest go first.
+OUTBOX_MAX_BYTES: Final = 8 * 1024 * 1024
+# Rows of the ledger per product, and how many of the newest keep their body for `status` and people.
+LEDGER_MAX_ROWS: Final = 1000
+LEDGER_MAX_BODIES: Final = 30
+# Single events awaiting a seal, per product: a hundred full batches.
+EVENTS_MAX_ROWS: Final = 10_000
+# Distinct bucket rows per product: what a heavy product makes in 30 days is a tenth of it.
+BUCKETS_MAX_ROWS: Final = 200_000
+
+# --- lifecycle -----------------------------------------------------------------------------------
+# After a hard kill the uptime is known to within one beat; a touch of one file a minute costs nothing.
+HEARTBEAT_INTERVAL_S: Final = 60.0
+RUNS_MAX_ROWS: Final = 100
+RETENTION_INTERVAL_S: Final = 3600.0
+# A second daemon waits this long for the lock, so that `status` looking at it never turns one away.
+LOCK_PATIENCE_S: Final = 0.5
+# `tallyd flush` waits this long for a running daemon: two watch steps, an intake and one slow minute.
+FLUSH_PATIENCE_S: Final = 120.0
+FLUSH_LEFTOVER_S: Final = 3600
+# The last transaction of an orderly stop may not hold the process longer than this.
+STOP_PATIENCE_S: Final = 2.0
+
+# --- files the daemon reads ----------------------------------------------------------------------
+STATE_FILE_MAX_BYTES: Final = 64 * 1024

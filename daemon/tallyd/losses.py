@@ -1,0 +1,76 @@
+"""Losses: what was counted and will never arrive, by cause.
+
+It owns the table `loss`. Everything that drops counts on purpose says so here in the same
+transaction, so that a day's reader knows how complete it is. `unsent` travels with the next batch
+and comes back when that batch is itself lost; `total` never shrinks.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+
+
+class Cause(StrEnum):
+    """Why counts were lost; the words travel on the wire, never rename them."""
+
+    CAP = "cap"  # a cap was reached, the oldest went
+    ERROR = "error"  # a host failed to count
+    AGE = "age"  # the day is older than the contract's window
+    FUTURE = "future"  # the day is further ahead than tomorrow
+    SCREENED = "screened"  # the contract does not list it
+    MALFORMED = "malformed"  # not in the spool format; one per file, its counts are unknown
+    CONSENT = "consent"  # counted before consent's effective date
+    REFUSED = "refused"  # the gateway answered no, for good
+    UNANSWERED = "unanswered"  # no answer, and the contract says drop
+
+
+def add(sql: sqlite3.Connection, product: str, lost: Mapping[str, int]) -> None:
+    """Count what was lost, by cause."""
+    sql.executemany(
+        "INSERT INTO loss VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET unsent = unsent + excluded.unsent, total = total + excluded.total",
+        ((product, str(cause), count, count) for cause, count in lost.items() if count),
+    )
+
+
+def take_unsent(sql: sqlite3.Connection, product: str) -> dict[str, int]:
+    """The losses that no batch carried yet; from now on the caller's batch carries them."""
+    unsent = peek_unsent(sql, product)
+    sql.execute("UPDATE loss SET unsent = 0 WHERE product = ?", (product,))
+    return unsent
+
+
+def peek_unsent(sql: sqlite3.Connection, product: str) -> dict[str, int]:
+    """The losses that no batch carried yet."""
+    return dict(
+        sql.execute(
+            "SELECT cause, unsent FROM loss WHERE product = ? AND unsent > 0 ORDER BY cause", (product,)
+        ).fetchall()
+    )
+
+
+def give_back(sql: sqlite3.Connection, product: str, lost: Mapping[str, int]) -> None:
+    """The batch that carried these losses is lost itself: the next one carries them again."""
+    sql.executemany(
+        "UPDATE loss SET unsent = unsent + ? WHERE product = ? AND cause = ?",
+        ((count, product, cause) for cause, count in lost.items()),
+    )
+
+
+def totals(sql: sqlite3.Connection, product: str) -> dict[str, int]:
+    """Everything ever lost, by cause."""
+    return dict(
+        sql.execute(
+            "SELECT cause, total FROM loss WHERE product = ? ORDER BY cause", (product,)
+        ).fetchall()
+    )
+
+
+def remove_all(sql: sqlite3.Connection, product: str) -> None:
+    """Forget the losses of a product: consent is off."""
+    sql.execute("DELETE FROM loss WHERE product = ?", (product,))

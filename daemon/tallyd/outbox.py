@@ -1,0 +1,106 @@
+"""The outbox: batches awaiting a verdict.
+
+It owns the table `outbox`. A batch's bytes never change once they are here; it leaves by a verdict,
+by age, by the cap, or because consent went off. Every function works inside its caller's
+transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tallyd import losses
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Immutable bytes with a UUID. `counted` is what is lost with it, `lost` what it reports lost."""
+
+    batch_id: str
+    product: str
+    sealed_at: float
+    body: bytes
+    events: int
+    counted: int
+    lost: Mapping[str, int]
+
+
+def put(sql: sqlite3.Connection, batch: Batch) -> None:
+    """Keep a batch until its verdict."""
+    sql.execute(
+        "INSERT INTO outbox (product, batch_id, sealed_at, body, events, counted, lost)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            batch.product,
+            batch.batch_id,
+            batch.sealed_at,
+            batch.body,
+            batch.events,
+            batch.counted,
+            json.dumps(batch.lost),
+        ),
+    )
+
+
+def oldest(sql: sqlite3.Connection, product: str) -> Batch | None:
+    """The batch to send next."""
+    found = _select(sql, product, "ORDER BY id LIMIT 1")
+    return found[0] if found else None
+
+
+def sealed_before(sql: sqlite3.Connection, product: str, sealed_at: float) -> list[Batch]:
+    """Batches frozen before `sealed_at` (Unix s)."""
+    return [one for one in _select(sql, product, "ORDER BY id") if one.sealed_at < sealed_at]
+
+
+def past_cap(sql: sqlite3.Connection, product: str, max_bytes: int) -> list[Batch]:
+    """The oldest batches that must go so that the rest fits `max_bytes`."""
+    kept = 0
+    over = []
+    for one in _select(sql, product, "ORDER BY id DESC"):
+        kept += len(one.body)
+        if kept > max_bytes:
+            over.append(one)
+    return over
+
+
+def remove(sql: sqlite3.Connection, batch_id: str) -> bool:
+    """Take a batch out; False when it was gone (consent went off meanwhile)."""
+    return sql.execute("DELETE FROM outbox WHERE batch_id = ?", (batch_id,)).rowcount > 0
+
+
+def lose(sql: sqlite3.Connection, batch: Batch, cause: losses.Cause) -> None:
+    """Take a batch out as lost: what it held is counted, what it reported goes with the next one."""
+    if remove(sql, batch.batch_id):
+        losses.add(sql, batch.product, {cause: batch.counted})
+        losses.give_back(sql, batch.product, batch.lost)
+
+
+def size(sql: sqlite3.Connection, product: str) -> tuple[int, int]:
+    """(batches, bytes) that wait."""
+    batches, total = sql.execute(
+        "SELECT count(*), coalesce(sum(length(body)), 0) FROM outbox WHERE product = ?", (product,)
+    ).fetchone()
+    return batches, total
+
+
+def remove_all(sql: sqlite3.Connection, product: str) -> None:
+    """Drop every batch of a product: consent is off."""
+    sql.execute("DELETE FROM outbox WHERE product = ?", (product,))
+
+
+def _select(sql: sqlite3.Connection, product: str, rest: str) -> list[Batch]:
+    return [
+        Batch(batch_id, product, sealed_at, body, count, counted, json.loads(lost))
+        for batch_id, sealed_at, body, count, counted, lost in sql.execute(
+            "SELECT batch_id, sealed_at, body, events, counted, lost FROM outbox"
+            f" WHERE product = ? {rest}",  # noqa: S608 - `rest` is ours
+            (product,),
+        )
+    ]

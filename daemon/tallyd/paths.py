@@ -1,0 +1,108 @@
+"""Where everything lies on disk: one type that knows the layout.
+
+The rule of product.md, which the stub shares through tests/vectors/paths.json: `TALLYD_HOME` when
+absolute holds `config/` and `state/`; otherwise the XDG rule on every system, relative values
+ignored. Nothing here touches the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tallyd.errors import StateUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolDirs:
+    """The three directories of one product's spool."""
+
+    tmp: Path
+    new: Path
+    bad: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The layout below the configuration and the state directory."""
+
+    config: Path
+    state: Path
+
+    @classmethod
+    def locate(cls, environ: Mapping[str, str]) -> Paths:
+        """The paths that `environ` means. Raises StateUnusable when there is no home at all."""
+        home = environ.get("TALLYD_HOME", "")
+        if os.path.isabs(home):
+            return cls(Path(home, "config"), Path(home, "state"))
+        return cls(
+            _xdg(environ, "XDG_CONFIG_HOME", ".config") / "tallyd",
+            _xdg(environ, "XDG_STATE_HOME", os.path.join(".local", "state")) / "tallyd",
+        )
+
+    @property
+    def settings_file(self) -> Path:
+        """The user's config.toml."""
+        return self.config / "config.toml"
+
+    @property
+    def contracts(self) -> Path:
+        """The directory of registered contracts, `<product>.toml` each."""
+        return self.config / "contracts"
+
+    @property
+    def database(self) -> Path:
+        """Buckets, outbox, ledger."""
+        return self.state / "tallyd.db"
+
+    @property
+    def lock(self) -> Path:
+        """Locked while a daemon or a flush lives; its modification time is the last heartbeat."""
+        return self.state / "daemon.lock"
+
+    @property
+    def flush_requests(self) -> Path:
+        """Hint files by which `tallyd flush` asks a running daemon."""
+        return self.state / "flush"
+
+    @property
+    def spools(self) -> Path:
+        """One directory per product below it."""
+        return self.state / "spool"
+
+    def spool(self, product: str) -> SpoolDirs:
+        """The spool of one product."""
+        root = self.spools / product
+        return SpoolDirs(root / "tmp", root / "new", root / "bad")
+
+    def choice(self, product: str) -> Path:
+        """Choice and id of a product whose contract names no state file of its own."""
+        return self.state / "consent" / f"{product}.json"
+
+    def notice(self, product: str, short_digest: str) -> Path:
+        """There once the notice for that version of the contract was shown; holds the instant."""
+        return self.state / "notices" / product / short_digest
+
+
+def expand_home(path: str, environ: Mapping[str, str]) -> Path:
+    """`path` with a leading `~/` replaced by the user's home. Raises StateUnusable without one."""
+    return _home(environ) / path[2:] if path.startswith("~/") else Path(path)
+
+
+def _xdg(environ: Mapping[str, str], name: str, default: str) -> Path:
+    value = environ.get(name, "")
+    return Path(value) if os.path.isabs(value) else _home(environ) / default
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    home = environ.get("HOME" if os.name != "nt" else "USERPROFILE", "") or os.path.expanduser("~")
+    if not os.path.isabs(home):
+        raise StateUnusable(
+            "there is no home directory", "set HOME, or TALLYD_HOME to an absolute path"
+        )
+    return Path(home)

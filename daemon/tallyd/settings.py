@@ -1,0 +1,60 @@
+"""What a user may set, in `config.toml`.
+
+    [daemon]
+    log_level = "info"          # debug | info | warning | error
+    rescan_interval_s = 60      # 1 to 3600: how long a lost wake-up may delay a count
+    watch = true                # false: no file watching at all, the timer alone
+
+Unknown keys are errors that name the file and the key. Absent means the defaults.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tallyd.contract import ContractError
+from tallyd.contract.table import Table
+from tallyd.errors import SettingsError
+from tallyd.limits import RESCAN_INTERVAL_S
+
+if TYPE_CHECKING:
+    from tallyd.paths import Paths
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The user's settings, validated."""
+
+    log_level: str = "info"
+    rescan_interval_s: float = RESCAN_INTERVAL_S
+    watch: bool = True
+
+
+def read_settings(paths: Paths) -> Settings:
+    """The settings in config.toml, or the defaults. Raises SettingsError naming file and key."""
+    file = paths.settings_file
+    try:
+        source = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}", "mend or remove it") from None
+    try:
+        root = Table(str(file), source, (), tomllib.loads(source))
+        daemon = root.table("daemon")
+        settings = Settings(
+            log_level=daemon.choice("log_level", "info", ("debug", "info", "warning", "error")),
+            rescan_interval_s=daemon.integer(
+                "rescan_interval_s", int(RESCAN_INTERVAL_S), low=1, high=3600
+            ),
+            watch=daemon.boolean("watch", default=True),
+        )
+        daemon.finish()
+        root.finish()
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file} is not TOML: {error}", "mend or remove it") from None
+    except ContractError as error:
+        raise SettingsError(str(error)) from None
+    return settings

@@ -1,0 +1,264 @@
+"""The spool: files in and out of `new/`, `tmp/` and `bad/`, never their meaning.
+
+It owns the three directories of each product (docs/spool.md lists every state and transition). It
+guarantees that opening a delta never follows a link, never blocks and never reads past the cap,
+and that a bad file is set aside by one rename so that the rest goes on. It knowingly does not hold
+a file while it is merged: a writer at its cap may take it away in between, and the delta's
+remembered name keeps the sums right.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tallyd.contract.parse import PRODUCT_NAME
+from tallyd.errors import Malformed, StateUnusable
+from tallyd.limits import (
+    DELTA_MAX_BYTES,
+    DELTA_NAME_MAX_CHARS,
+    QUARANTINE_MAX_BYTES,
+    QUARANTINE_MAX_FILES,
+    TMP_LEFTOVER_S,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tallyd.paths import Paths, SpoolDirs
+
+_DELTA_NAME = re.compile(r"(\d{13})-\d{1,20}-\d{1,20}-[0-9a-f]{16}\.json", re.ASCII)
+_WHY = ".why"
+# Not the file's fault: this process is out of descriptors, the disk or the memory fails.
+_OUR_FAULT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ENODEV})
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A file seen in `new/`. Its name is the delta's identity; nothing else of it is trusted yet."""
+
+    product: str
+    name: str
+    path: str
+
+    @property
+    def dropped_at(self) -> float | None:
+        """Unix seconds from the name; None when the name is not in the spool format."""
+        match = _DELTA_NAME.fullmatch(self.name)
+        return int(match[1]) / 1000 if match and len(self.name) <= DELTA_NAME_MAX_CHARS else None
+
+    @property
+    def id(self) -> int:
+        """64 bits that stand for product and name, as the database keeps them."""
+        text = f"{self.product}/{self.name}".encode("utf-8", "surrogateescape")
+        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSize:
+    """How much waits: complete deltas and their bytes, and quarantined files."""
+
+    files: int
+    bytes: int
+    quarantined: int
+
+
+def prepare(dirs: SpoolDirs) -> None:
+    """Make the directories of one product's spool. Raises StateUnusable."""
+    try:
+        for directory in (dirs.tmp, dirs.new, dirs.bad):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateUnusable(
+            f"{dirs.new.parent} cannot be made: {error.strerror}",
+            "free space, or make the directory yours and writable",
+        ) from error
+
+
+def products_with_spool(paths: Paths) -> list[str]:
+    """The products that somebody dropped for, by folder name; links are not followed."""
+    try:
+        with os.scandir(paths.spools) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if re.fullmatch(PRODUCT_NAME, entry.name, re.ASCII)
+                and entry.is_dir(follow_symlinks=False)
+            )
+    except OSError:
+        return []
+
+
+def list_new(product: str, dirs: SpoolDirs) -> list[NewEntry]:
+    """Everything in `new/`, oldest name first; nothing when the directory is gone or a link."""
+    try:
+        if stat.S_ISLNK(os.lstat(dirs.new).st_mode):
+            return []
+        names = sorted(os.listdir(dirs.new))
+    except OSError:
+        return []
+    root = str(dirs.new)
+    return [NewEntry(product, name, f"{root}{os.sep}{name}") for name in names]
+
+
+def read_delta(entry: NewEntry) -> bytes | None:
+    """The bytes of a delta; None when it is gone.
+
+    Raises Malformed when the name is not in the format, or the file is no regular file of ours
+    within the cap. Raises StateUnusable when this process can open no more files.
+    """
+    if entry.dropped_at is None:
+        raise Malformed("the name is not in the spool format")
+    try:
+        descriptor = os.open(entry.path, _OPEN_FLAGS)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in _OUR_FAULT:
+            raise StateUnusable(
+                f"{entry.path} cannot be opened: {error.strerror}", "see the process's limits"
+            ) from error
+        raise Malformed(f"cannot be opened: {error.strerror}") from error
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise Malformed("is not a regular file")
+        if hasattr(os, "geteuid") and about.st_uid != os.geteuid():
+            raise Malformed("belongs to another user")
+        content = os.read(descriptor, DELTA_MAX_BYTES + 1)
+        if len(content) > DELTA_MAX_BYTES:
+            raise Malformed(f"is over {DELTA_MAX_BYTES // 1024} KiB")
+        return content
+    except OSError as error:
+        raise Malformed(f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+
+
+def discard(entry: NewEntry) -> None:
+    """Remove a delta whose counts are safe elsewhere; gone already is fine."""
+    try:
+        os.unlink(entry.path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateUnusable(
+            f"{entry.path} cannot be removed: {error.strerror}", "make the spool writable"
+        ) from error
+
+
+def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
+    """Set a malformed file aside in `bad/`, with the reason in `<name>.why`; the oldest there go.
+
+    Raises StateUnusable when the rename is refused.
+    """
+    # A hostile name may be too long for ".why" or not be text at all: it gets one of ours.
+    name = entry.name if entry.dropped_at is not None else f"unnamed-{entry.id & (2**64 - 1):016x}"
+    try:
+        dirs.bad.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target = str(dirs.bad / name)
+        if os.path.lexists(target):
+            _remove(target)
+        os.rename(entry.path, target)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateUnusable(
+            f"{entry.path} cannot be set aside: {error.strerror}", "make the spool writable"
+        ) from error
+    try:
+        descriptor = os.open(target + _WHY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as why:
+            why.write(f"{reason}\n")
+            if name != entry.name:
+                why.write(f"its name was {entry.name!r}\n")
+    except OSError:
+        # The reason is a help for people; the file itself is out of the way already.
+        return
+    trim_quarantine(dirs)
+
+
+def trim_quarantine(dirs: SpoolDirs) -> None:
+    """Keep the newest of `bad/` within its cap, each file together with its reason."""
+    try:
+        with os.scandir(dirs.bad) as entries:
+            kept = [
+                (about.st_mtime, about.st_size, entry.path)
+                for entry in entries
+                if not entry.name.endswith(_WHY)
+                for about in (entry.stat(follow_symlinks=False),)
+            ]
+    except OSError:
+        return
+    kept.sort(reverse=True)
+    total = 0
+    for place, (_, size, path) in enumerate(kept):
+        total += size
+        if place >= QUARANTINE_MAX_FILES or total > QUARANTINE_MAX_BYTES:
+            _remove(path)
+            _remove(path + _WHY)
+
+
+def sweep_tmp(dirs: SpoolDirs, now: float) -> int:
+    """Remove what a killed writer left in `tmp/` over an hour ago; returns how many."""
+    swept = 0
+    for path, about in _files(dirs.tmp):
+        # `abs`: a file from the future (the clock was set back) must not stay for ever.
+        if abs(now - about.st_mtime) > TMP_LEFTOVER_S:
+            _remove(path)
+            swept += 1
+    return swept
+
+
+def purge(dirs: SpoolDirs) -> None:
+    """Remove everything that waits: consent is off. Quarantine goes too."""
+    for directory in (dirs.new, dirs.tmp, dirs.bad):
+        for path, _ in _files(directory):
+            _remove(path)
+
+
+def measure(dirs: SpoolDirs) -> SpoolSize:
+    """How much waits in the spool. Changes nothing."""
+    waiting = list(_files(dirs.new))
+    bad = sum(1 for path, _ in _files(dirs.bad) if not path.endswith(_WHY))
+    return SpoolSize(len(waiting), sum(about.st_size for _, about in waiting), bad)
+
+
+def _files(directory: os.PathLike[str]) -> Iterable[tuple[str, os.stat_result]]:
+    def walk() -> Iterator[tuple[str, os.stat_result]]:
+        if os.path.islink(directory):
+            return
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                try:
+                    yield entry.path, entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+
+    try:
+        return list(walk())
+    except OSError:
+        return []
+
+
+def _remove(path: str) -> None:
+    """Remove a file, a link or a directory with all that is in it; never follows a link."""
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            for below, directories, files in os.walk(path, topdown=False):
+                for name in files:
+                    os.unlink(os.path.join(below, name))
+                for name in directories:
+                    inner = os.path.join(below, name)
+                    (os.unlink if os.path.islink(inner) else os.rmdir)(inner)
+            os.rmdir(path)
+        else:
+            os.unlink(path)
+    except OSError:
+        return

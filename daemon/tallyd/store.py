@@ -1,0 +1,144 @@
+"""The only module that opens SQLite.
+
+It owns the connection, its pragmas, the schema's version and the translation of SQLite's errors
+into StateUnusable. It guarantees that `transaction()` is all or nothing and durable when it returns
+(WAL, synchronous=FULL). It does not know what the tables mean; the SQL stands with the places.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tallyd.errors import StateUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tallyd.paths import Paths
+
+SCHEMA_VERSION = 1
+# One writer by the lock, so a wait can only be a reader's checkpoint: milliseconds.
+_BUSY_TIMEOUT_S = 2.0
+
+
+class Store:
+    """One open database. Used by one thread at a time; the caller sees to that."""
+
+    def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
+        self._connection = connection
+        self._file = file
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One hand-over: everything inside is committed at its end, or nothing is.
+
+        Raises StateUnusable when SQLite refuses (full, read-only, damaged, locked).
+        """
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.rollback()
+                raise
+            self._connection.commit()
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            raise _unusable(self._file, error) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A consistent view: every statement inside sees the same moment."""
+        try:
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.rollback()
+        except sqlite3.Error as error:
+            raise _unusable(self._file, error) from error
+
+    def close(self) -> None:
+        """Close the database; a second call does nothing."""
+        self._connection.close()
+
+
+def open_store(paths: Paths) -> Store:
+    """Open the database for writing, making or migrating it first. The caller holds the lock.
+
+    Raises StateUnusable when it cannot be made, is damaged, or comes from a newer tallyd.
+    """
+    file = paths.database
+    try:
+        paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Made by us before SQLite does, so that it is never readable by others, not for a moment.
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise StateUnusable(
+            f"{file} cannot be opened: {error.strerror}", "free space or mend its permissions"
+        ) from error
+    try:
+        connection = sqlite3.connect(
+            file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        store = Store(connection, file)
+        _migrate(store)
+    except sqlite3.Error as error:
+        raise _unusable(file, error) from error
+    return store
+
+
+def open_store_for_reading(paths: Paths) -> Store | None:
+    """Open the database without changing a row of it; None when there is none yet.
+
+    Raises StateUnusable when it is damaged or comes from a newer tallyd.
+    """
+    file = paths.database
+    try:
+        # 0 bytes: made, and then killed before the schema was committed. Nothing was ever kept.
+        if file.stat().st_size == 0:
+            return None
+        connection = sqlite3.connect(
+            f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None
+        )
+        version = _version(connection, file)
+    except FileNotFoundError:
+        return None
+    except (OSError, sqlite3.Error) as error:
+        raise _unusable(file, error) from error
+    return Store(connection, file) if version else None
+
+
+def _migrate(store: Store) -> None:
+    """Bring the schema to SCHEMA_VERSION: numbered steps, forward only."""
+    with store.transaction() as sql:
+        if _version(sql, store._file) < 1:  # noqa: SLF001 - the same module
+            script = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+            for statement in script.split(";\n"):
+                sql.execute(statement)
+            sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _version(connection: sqlite3.Connection, file: Path) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise StateUnusable(
+            f"{file} was written by a newer tallyd (schema {version}, this one knows {SCHEMA_VERSION})",
+            "upgrade tallyd, or move the file away to start anew",
+        )
+    return version
+
+
+def _unusable(file: Path, error: Exception) -> StateUnusable:
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        hint = "move the file away to start anew; what it held is lost"
+    else:
+        hint = "free space, mend its permissions, or wait for the program that holds it"
+    return StateUnusable(f"{file} cannot be used: {error}", hint)
