@@ -131,6 +131,12 @@ def remove_sealed(sql: sqlite3.Connection, product: str, before_day: str, last_e
     sql.execute("DELETE FROM event WHERE product = ? AND id <= ?", (product, last_event))
 
 
+def holds_any(sql: sqlite3.Connection, product: str) -> bool:
+    """Whether anything of a product is here."""
+    found = sql.execute("SELECT 1 FROM envelope WHERE product = ? LIMIT 1", (product,)).fetchone()
+    return found is not None
+
+
 def remove_all(sql: sqlite3.Connection, product: str) -> None:
     """Remove everything of a product: consent is off."""
     for table in ("bucket", "event", "envelope"):
@@ -148,9 +154,30 @@ def sizes(sql: sqlite3.Connection, product: str) -> tuple[int, int]:
     return days, count
 
 
-def products(sql: sqlite3.Connection) -> set[str]:
-    """Every product that has something here."""
-    return {row[0] for row in sql.execute("SELECT product FROM envelope UNION SELECT product FROM outbox")}
+def rows_per_day(sql: sqlite3.Connection, product: str) -> list[tuple[str, int]]:
+    """(day, stored sums) of each day, oldest first."""
+    return sql.execute(
+        "SELECT day, count(*) FROM bucket WHERE product = ? GROUP BY day ORDER BY day", (product,)
+    ).fetchall()
+
+
+def remove_oldest_events(sql: sqlite3.Connection, product: str, kept: int) -> int:
+    """Keep the newest `kept` single events; returns how many went."""
+    return sql.execute(
+        "DELETE FROM event WHERE product = ?1 AND id <= (SELECT id FROM event WHERE product = ?1"
+        " ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        (product, kept),
+    ).rowcount
+
+
+def remove_unused_envelopes(sql: sqlite3.Connection, product: str) -> None:
+    """Remove envelopes that no bucket and no event refers to any more."""
+    sql.execute(
+        "DELETE FROM envelope WHERE product = ?1"
+        " AND id NOT IN (SELECT envelope_id FROM bucket WHERE product = ?1)"
+        " AND id NOT IN (SELECT envelope_id FROM event WHERE product = ?1)",
+        (product,),
+    )
 
 
 def _envelope_id(sql: sqlite3.Connection, product: str, fields: str) -> int:

@@ -45,9 +45,16 @@ class Attempt:
 
 
 def record(
-    sql: sqlite3.Connection, batch: Batch, *, at: float, endpoint: str, verdict: Verdict, detail: str
+    sql: sqlite3.Connection,
+    batch: Batch,
+    *,
+    at: float,
+    endpoint: str,
+    verdict: Verdict,
+    detail: str,
+    keep_body: bool = True,
 ) -> None:
-    """Write down one request."""
+    """Write down one request; without its body when consent went off while it was under way."""
     sql.execute(
         "INSERT INTO ledger (product, batch_id, at, endpoint, verdict, detail, events, sha256, size, body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -61,7 +68,7 @@ def record(
             batch.events,
             hashlib.sha256(batch.body).hexdigest(),
             len(batch.body),
-            batch.body,
+            batch.body if keep_body else None,
         ),
     )
 
@@ -112,6 +119,16 @@ def trim(sql: sqlite3.Connection, product: str) -> None:
             " ORDER BY id DESC LIMIT 1 OFFSET ?2)",
             (product, kept),
         )
+
+
+def holds_any(sql: sqlite3.Connection, product: str) -> bool:
+    """Whether a plan to send or a sent body is here."""
+    found = sql.execute(
+        "SELECT product FROM schedule WHERE product = ?1"
+        " UNION SELECT product FROM ledger WHERE product = ?1 AND body IS NOT NULL LIMIT 1",
+        (product,),
+    ).fetchone()
+    return found is not None
 
 
 def remove_all(sql: sqlite3.Connection, product: str) -> None:

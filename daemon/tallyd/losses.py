@@ -24,7 +24,6 @@ class Cause(StrEnum):
     FUTURE = "future"  # the day is further ahead than tomorrow
     SCREENED = "screened"  # the contract does not list it
     MALFORMED = "malformed"  # not in the spool format; one per file, its counts are unknown
-    CONSENT = "consent"  # counted before consent's effective date
     REFUSED = "refused"  # the gateway answered no, for good
     UNANSWERED = "unanswered"  # no answer, and the contract says drop
 
@@ -69,6 +68,12 @@ def totals(sql: sqlite3.Connection, product: str) -> dict[str, int]:
             "SELECT cause, total FROM loss WHERE product = ? ORDER BY cause", (product,)
         ).fetchall()
     )
+
+
+def holds_any(sql: sqlite3.Connection, product: str) -> bool:
+    """Whether anything of a product is here."""
+    found = sql.execute("SELECT 1 FROM loss WHERE product = ? LIMIT 1", (product,)).fetchone()
+    return found is not None
 
 
 def remove_all(sql: sqlite3.Connection, product: str) -> None:

@@ -54,6 +54,12 @@ def oldest(sql: sqlite3.Connection, product: str) -> Batch | None:
     return found[0] if found else None
 
 
+def holds(sql: sqlite3.Connection, batch_id: str) -> bool:
+    """Whether a batch still waits; not when consent went off meanwhile."""
+    found = sql.execute("SELECT 1 FROM outbox WHERE batch_id = ?", (batch_id,)).fetchone()
+    return found is not None
+
+
 def sealed_before(sql: sqlite3.Connection, product: str, sealed_at: float) -> list[Batch]:
     """Batches frozen before `sealed_at` (Unix s)."""
     return [one for one in _select(sql, product, "ORDER BY id") if one.sealed_at < sealed_at]
@@ -88,6 +94,12 @@ def size(sql: sqlite3.Connection, product: str) -> tuple[int, int]:
         "SELECT count(*), coalesce(sum(length(body)), 0) FROM outbox WHERE product = ?", (product,)
     ).fetchone()
     return batches, total
+
+
+def holds_any(sql: sqlite3.Connection, product: str) -> bool:
+    """Whether anything of a product is here."""
+    found = sql.execute("SELECT 1 FROM outbox WHERE product = ? LIMIT 1", (product,)).fetchone()
+    return found is not None
 
 
 def remove_all(sql: sqlite3.Connection, product: str) -> None:

@@ -1,0 +1,245 @@
+"""tallyd_client: counts in memory, drops small files, never costs its host anything.
+
+    client = Client("mytool", "1.4.2", contract="telemetry.toml")
+    searched = client.counter("usage", kind="cli_command", name="search")
+    searched()                                         # one C call, safe in any thread
+    count = client.rollup("usage", "kind", "name")
+    count("mcp_tool", tool_name, ok=False)
+
+What is counted is dropped into tallyd's spool every 30 s, at UTC midnight and at exit; a process
+that is killed loses at most what it had not dropped. There is no network here, no fsync, no lock
+shared with another process, no thread before the first count, no signal handler, nothing on stdout
+ever and nothing on stderr but the product's notice, once.
+
+Silence is the policy of this package, and of no other part of tallyd: no exception ever leaves it.
+What keeps a client from counting stands in `client.problem`. Nothing here imports anything that
+costs: `json`, `threading`, `pathlib` and their kind take longer than all of this.
+"""
+
+import _thread
+import atexit
+import os
+import time
+from itertools import chain
+
+from tallyd_client import _drop, _policy
+from tallyd_client._cells import FirstCount, Source, calls_of, new_cell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__version__ = _drop.STUB_VERSION
+__all__ = ["Client"]
+
+# How long a count may stay in memory, in seconds: what a kill -9 costs at most.
+_DRAIN_INTERVAL_S = 30.0
+_DAY_S = 86400.0
+# Distinct keys of one rollup in one process, and single events between two drains. Names that go
+# beyond are no names any more; what is past it is counted as lost.
+_MAX_KEYS = 1000
+_MAX_EVENTS = 1000
+# How long a drain waits for another thread's: at a call, and at exit.
+_PATIENCE_S = 1.0
+_EXIT_PATIENCE_S = 0.2
+
+
+class Client:
+    """Counts for one product in this process.
+
+    `product` its name (the contract's, when left out), `version` the host's own version, `contract`
+    a path to the product's contract (Python 3.11 or newer) or the constants built from it, or None
+    for the one registered on this machine; `envelope` the host's own envelope fields.
+    """
+
+    def __init__(
+        self,
+        product: "str | None" = None,
+        version: str = "",
+        contract: "str | os.PathLike[str] | dict[str, Any] | None" = None,
+        envelope: "dict[str, Any] | None" = None,
+    ) -> None:
+        self.problem: "str | None" = None
+        self._policy: "_policy.Policy | None" = None
+        self._sources: "list[Source]" = []
+        self._events: "list[tuple[str, float, dict[str, Any]]]" = []
+        self._lost = {"cap": new_cell(), "error": new_cell()}
+        self._lost_marks = {"cap": 0, "error": 0}
+        self._is_closed = False
+        self._new_process()
+        try:
+            self._policy = _policy.Policy(product, version, contract, envelope or {})
+            atexit.register(self._at_exit)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=self._after_fork)
+        except Exception as error:
+            self.problem = str(error) or type(error).__name__
+
+    def counter(self, event: str, **dimensions: "Any") -> "Callable[[], int]":
+        """A callable that adds one to `event` with exactly these dimensions. Bind it once."""
+        first = FirstCount(self._begin)
+        try:
+            source = Source(event, tuple(dimensions))
+            source.good[tuple(dimensions.values())] = first.cell
+            self._sources.append(source)
+        except Exception:
+            # A value that cannot be a key: counted, and lost as an error of the host's.
+            first.cell = self._lost["error"]
+        return chain.from_iterable(first).__next__
+
+    def rollup(self, event: str, *dimension_names: str) -> "Callable[..., None]":
+        """A function `count(*values, ok=True)` that adds one to `event` under these dimensions.
+
+        `ok=False` adds to the event's second measure, its errors, too.
+        """
+        source = Source(event, dimension_names)
+        good, bad, width = source.good, source.bad, len(dimension_names)
+
+        def count(*values: "Any", ok: bool = True) -> None:
+            try:
+                (good if ok else bad)[values]()
+            except Exception:
+                first_of_its_key(values, ok)
+
+        def first_of_its_key(values: "tuple[Any, ...]", ok: bool) -> None:
+            try:
+                cells = good if ok else bad
+                if len(values) != width:
+                    self._lost["error"]()
+                elif len(cells) >= _MAX_KEYS:
+                    self._lost["cap"]()
+                else:
+                    # setdefault is atomic: two threads that are first together get one cell.
+                    cells.setdefault(values, new_cell())()
+                self._begin()
+            except Exception:
+                self._lost["error"]()
+
+        self._sources.append(source)
+        return count
+
+    def event(self, name: str, **properties: "Any") -> None:
+        """Tell of one event, now."""
+        try:
+            if len(self._events) < _MAX_EVENTS:
+                self._events.append((name, time.time(), properties))
+            else:
+                self._lost["cap"]()
+            self._begin()
+        except Exception:
+            self._lost["error"]()
+
+    def drain(self) -> None:
+        """Drop now what was counted; the background thread does it by itself every 30 s."""
+        self._drain(_PATIENCE_S)
+
+    def close(self) -> None:
+        """Drop what was counted and stop; later counts go nowhere."""
+        self._drain(_PATIENCE_S)
+        self._is_closed = True
+        try:
+            self._wake.release()
+        except RuntimeError:
+            return
+
+    def _new_process(self) -> None:
+        """What belongs to one process: its locks, its writer's epoch, whether it began to count."""
+        self._first = new_cell()
+        self._is_off = False
+        self._has_thread = False
+        self._draining = _thread.allocate_lock()
+        self._wake = _thread.allocate_lock()
+        self._wake.acquire()
+        self._writer = _drop.Writer()
+        self._window_began = time.time()
+
+    def _begin(self) -> None:
+        """At the first count of this process: look at consent, and start the thread if it is on."""
+        if self._first() > 1:
+            return
+        try:
+            if self._policy is None or self._policy.consent_since() is None:
+                # Off now is off for the life of this process: no thread, no file, no second look.
+                self._is_off = True
+                return
+            _thread.start_new_thread(self._run, ())
+            self._has_thread = True
+        except Exception:
+            self._has_thread = False
+
+    def _run(self) -> None:
+        try:
+            # A fork's child makes itself a new lock and a new thread.
+            wake = self._wake
+            while not self._is_closed:
+                to_midnight_s = _DAY_S - time.time() % _DAY_S
+                wake.acquire(True, min(_DRAIN_INTERVAL_S, to_midnight_s))
+                self._drain(_PATIENCE_S)
+        except Exception:
+            self._has_thread = False
+
+    def _drain(self, patience_s: float) -> None:
+        try:
+            if self._is_closed or self._is_off or self._policy is None:
+                return
+            if self._draining.acquire(True, patience_s):
+                try:
+                    self._drain_once(self._policy)
+                finally:
+                    self._draining.release()
+        except Exception:
+            return
+
+    def _drain_once(self, policy: "_policy.Policy") -> None:
+        now, began = time.time(), self._window_began
+        moved = [(source, source.fresh()) for source in list(self._sources)]
+        events = list(self._events)
+        lost = {one: calls_of(cell) - self._lost_marks[one] for one, cell in self._lost.items()}
+        if events or any(lost.values()) or any(fresh for _, fresh in moved):
+            since = policy.consent_since()
+            # Off, or chosen within this window: some of it was counted under another decision, and
+            # all of it goes nowhere.
+            if since is not None and since < _drop.instant(began):
+                # A drain in the first second of a day is the midnight drain: yesterday's counts.
+                day_s = began if now % _DAY_S < 1.0 else now
+                screened = policy.screen(moved, events)
+                for cause, count in lost.items():
+                    screened.lost[cause] = screened.lost.get(cause, 0) + count
+                if not self._writer.drop(policy, screened, day_s):
+                    return
+            self._settle(moved, len(events), lost)
+        self._window_began = now
+
+    def _settle(
+        self,
+        moved: "list[tuple[Source, list[tuple[Any, int, int]]]]",
+        events: int,
+        lost: "dict[str, int]",
+    ) -> None:
+        """Mark as dropped what a drain took."""
+        for source, fresh in moved:
+            for key, calls, _ in fresh:
+                source.marks[key] = calls
+        del self._events[:events]
+        for cause, count in lost.items():
+            self._lost_marks[cause] += count
+
+    def _at_exit(self) -> None:
+        self._drain(_EXIT_PATIENCE_S)
+
+    def _after_fork(self) -> None:
+        """In a fork's child: what the parent counted is the parent's to drop."""
+        try:
+            had_thread = self._has_thread
+            self._new_process()
+            self._settle(
+                [(source, source.fresh()) for source in self._sources],
+                len(self._events),
+                {one: calls_of(cell) - self._lost_marks[one] for one, cell in self._lost.items()},
+            )
+            # A bound counter tells of its first count once in its life, and that was in the parent.
+            if had_thread:
+                self._begin()
+        except Exception:
+            self._is_closed = True

@@ -1,0 +1,74 @@
+"""Cells: the counters themselves, each an `itertools.count` that C code moves.
+
+A cell's number is exact under any number of threads, with and without the GIL, and is read without
+being moved. Nothing here knows what is counted.
+"""
+
+from itertools import count as _tally
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Key = tuple[bool, tuple[Any, ...]]
+
+
+def new_cell() -> "Callable[[], int]":
+    """A callable that adds one each time it is called."""
+    return _tally(1).__next__
+
+
+def calls_of(cell: "Callable[[], int]") -> int:
+    """How often a cell was called. Leaves it where it is."""
+    # A count's text is its next number, "count(42)": the one way to read it that is atomic, does
+    # not move it, and is neither deprecated (copying, pickling) nor private.
+    return int(repr(cell.__self__)[6:-1]) - 1  # type: ignore[attr-defined]
+
+
+class FirstCount:
+    """Hands out the cell of a bound counter once, at its first count, and tells the client so.
+
+    `chain.from_iterable` asks here when its counter is called for the first time and never again:
+    from then on a count is one C call. Two threads that count first together both get the one cell.
+    """
+
+    __slots__ = ("_begin", "cell")
+
+    def __init__(self, begin: "Callable[[], None]") -> None:
+        self._begin = begin
+        self.cell = new_cell()
+
+    def __iter__(self) -> "FirstCount":
+        return self
+
+    def __next__(self) -> "Any":
+        self._begin()
+        return self.cell.__self__  # type: ignore[attr-defined]
+
+
+class Source:
+    """All cells of one counter or rollup: by whether it went well, and by its dimensions' values.
+
+    `names` are the dimensions, `marks` how far each cell was dropped already.
+    """
+
+    __slots__ = ("bad", "event", "good", "marks", "names")
+
+    def __init__(self, event: str, names: "tuple[str, ...]") -> None:
+        self.event = event
+        self.names = names
+        self.good: "dict[tuple[Any, ...], Callable[[], int]]" = {}
+        self.bad: "dict[tuple[Any, ...], Callable[[], int]]" = {}
+        self.marks: "dict[Key, int]" = {}
+
+    def fresh(self) -> "list[tuple[Key, int, int]]":
+        """(key, calls ever, calls since the last drop) of every cell that moved."""
+        moved = []
+        for ok, cells in ((True, self.good), (False, self.bad)):
+            for values, cell in list(cells.items()):
+                calls = calls_of(cell)
+                new = calls - self.marks.get((ok, values), 0)
+                if new:
+                    moved.append(((ok, values), calls, new))
+        return moved

@@ -1,0 +1,130 @@
+"""Intake: the daemon's reading of the spool, from files in `new/` to sums in buckets.
+
+One pass takes up to MERGE_BATCH_FILES files: read, fold in memory, then one transaction that adds
+the sums *and* remembers the deltas' names; only after its commit are the files removed. A kill
+before the commit leaves the files, a kill after it leaves files whose names are known: either way
+each is counted once. Malformed files are set aside first. It does not decide about consent; it is
+handed a view of a product whose consent is on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tallyd import buckets, losses, spool
+from tallyd.contract.days import day_of, shift_day
+from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
+from tallyd.delta import parse_delta
+from tallyd.errors import Malformed
+from tallyd.limits import MAX_DAYS_AHEAD
+from tallyd.losses import Cause
+from tallyd.wire import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tallyd.contract import Contract
+    from tallyd.delta import Delta
+    from tallyd.product import ProductView
+    from tallyd.spool import NewEntry
+    from tallyd.store import Store
+
+
+@dataclass(slots=True)
+class IntakeCount:
+    """What one pass did: files merged, already known, set aside, and from before the consent."""
+
+    merged: int = 0
+    known: int = 0
+    quarantined: int = 0
+    predating: int = 0
+
+    def add(self, other: IntakeCount) -> None:
+        """Add what another pass did."""
+        self.merged += other.merged
+        self.known += other.known
+        self.quarantined += other.quarantined
+        self.predating += other.predating
+
+
+@dataclass(slots=True)
+class _Fold:
+    """What a batch of deltas comes to, before it touches the database."""
+
+    sums: Counter[buckets.BucketKey] = field(default_factory=Counter)
+    events: list[buckets.NewEvent] = field(default_factory=list)
+    lost: Counter[str] = field(default_factory=Counter)
+
+
+def merge_batch(
+    store: Store, view: ProductView, entries: Sequence[NewEntry], now: float
+) -> IntakeCount:
+    """Merge these files exactly once and remove them. Raises StateUnusable; then nothing is lost."""
+    done = IntakeCount()
+    readable: list[tuple[NewEntry, Delta]] = []
+    predating: list[NewEntry] = []
+    for entry in entries:
+        try:
+            content = spool.read_delta(entry)
+            if content is None:
+                continue
+            if (entry.dropped_at or 0.0) < view.counts_from:
+                predating.append(entry)
+                continue
+            readable.append((entry, parse_delta(content, view.name)))
+        except Malformed as reason:
+            spool.quarantine(entry, view.spool, str(reason))
+            done.quarantined += 1
+    today = day_of(now)
+    with store.transaction() as sql:
+        known = buckets.known_deltas(sql, [entry.id for entry, _ in readable])
+        fold = _Fold()
+        fresh: list[int] = []
+        for entry, delta in readable:
+            if entry.id not in known:
+                fresh.append(entry.id)
+                _fold_delta(fold, view.contract, delta, today)
+        fold.lost[Cause.MALFORMED] += done.quarantined
+        buckets.add_sums(sql, view.name, fold.sums)
+        buckets.add_events(sql, view.name, fold.events)
+        losses.add(sql, view.name, fold.lost)
+        buckets.remember_deltas(sql, fresh, today)
+    for entry, _ in readable:
+        spool.discard(entry)
+    for entry in predating:
+        spool.discard(entry)
+    done.merged, done.known, done.predating = len(fresh), len(known), len(predating)
+    return done
+
+
+def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, today: str) -> None:
+    fold.lost.update(delta.lost)
+    envelope = canonical(screen_envelope(contract, delta.envelope)[0])
+    misplaced = _misplaced(delta.day, contract, today)
+    for event, dimensions, measures in delta.counts:
+        screened = screen_counts(contract, event, dimensions, measures)
+        if screened is None or misplaced is not None:
+            # An unlisted event has no primary measure: the largest stands for what is lost.
+            fold.lost[misplaced or Cause.SCREENED] += max(measures.values(), default=0)
+            continue
+        key = (delta.day, envelope, event, canonical(screened.dimensions))
+        for measure, value in screened.measures.items():
+            fold.sums[*key, measure] += value
+    for event, ts, properties in delta.events:
+        kept = screen_event(contract, event, properties)
+        wrong_day = _misplaced(ts[:10], contract, today)
+        if kept is None or wrong_day is not None:
+            fold.lost[wrong_day or Cause.SCREENED] += 1
+            continue
+        fold.events.append(buckets.NewEvent(envelope, event, ts, canonical(kept.properties)))
+
+
+def _misplaced(day: str, contract: Contract, today: str) -> Cause | None:
+    """Why a day is refused: days are never shifted. Text comparison is the order of ISO days."""
+    if day > shift_day(today, MAX_DAYS_AHEAD):
+        return Cause.FUTURE
+    if day < shift_day(today, -contract.endpoint.max_age_days):
+        return Cause.AGE
+    return None

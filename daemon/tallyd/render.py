@@ -1,0 +1,154 @@
+"""Reports as text for people: data in, lines out. Prints nothing, reads nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tallyd.wire import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tallyd.buckets import Row
+
+Report = dict[str, Any]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Columns set apart by two spaces, numbers to the right."""
+    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    return [
+        "  ".join(
+            cell.rjust(width) if cell.isdigit() else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def row_json(row: Row) -> dict[str, object]:
+    """A bucket as `show --json` prints it."""
+    return {
+        "day": row.day,
+        "event": row.event,
+        "envelope": row.envelope,
+        "dimensions": row.dimensions,
+        "measures": row.measures,
+    }
+
+
+def buckets_table(rows: Sequence[Row]) -> list[str]:
+    """Buckets as a table: one column per dimension and measure, the envelope where it differs."""
+    measures = sorted({name for row in rows for name in row.measures})
+    dimensions = sorted({name for row in rows for name in row.dimensions})
+    envelopes = list(dict.fromkeys(canonical(row.envelope) for row in rows))
+    lines = table(
+        ["day", "event", *dimensions, *measures],
+        (
+            [
+                row.day,
+                row.event,
+                *(row.dimensions.get(name, "-") for name in dimensions),
+                *(row.measures.get(name, "-") for name in measures),
+            ]
+            for row in rows
+        ),
+    )
+    if len(envelopes) == 1:
+        return [*lines, f"each from {_words(rows[0].envelope)}"]
+    return lines
+
+
+def status_text(report: Report) -> list[str]:
+    """The status for people, one block per product."""
+    daemon = report["daemon"]
+    if daemon["running"]:
+        cost = ""
+        if daemon["rss_bytes"] is not None:
+            cost = f", {daemon['rss_bytes'] / 2**20:.0f} MiB, {daemon['cpu_seconds']:.2f} s CPU"
+        lines = [
+            f"tallyd {daemon['version']} is running: process {daemon['pid']},"
+            f" up {duration(daemon['uptime_s'])}{cost}"
+        ]
+    else:
+        stop = report["last_stop"]
+        told = f" (last stop: {stop['reason']}, {stop['at']}, up {duration(stop['uptime_s'])})" if stop else ""
+        lines = [f"tallyd is not running{told}"]
+    lines += [f"state   {report['state']}", f"config  {report['config']}"]
+    for name, product in report["products"].items():
+        lines += ["", *_product_text(name, product)]
+    for name in report["unregistered"]:
+        lines += ["", f'{name}: drops counts, but no contract is registered ("tallyd contract add FILE")']
+    if not report["products"] and not report["unregistered"]:
+        lines += [
+            "",
+            "No product is set up yet. A tool that uses tallyd registers itself at its first use;",
+            'by hand: "tallyd contract add FILE". To see it at work: "tallyd demo".',
+        ]
+    return lines
+
+
+def flush_text(result: Mapping[str, Report]) -> list[str]:
+    """What a flush did, one line per product."""
+    if not result:
+        return ['Nothing to flush: no product is set up ("tallyd contract add FILE").']
+    lines = []
+    for name, done in result.items():
+        parts = [f"{done['merged']} deltas merged", f"{done['sealed']} batches sealed"]
+        parts += [
+            f"{done[key]} {word}"
+            for key, word in (
+                ("delivered", "delivered"),
+                ("refused", "refused"),
+                ("dropped", "dropped unanswered"),
+                ("later", "kept for later"),
+                ("quarantined", "set aside as malformed"),
+            )
+            if done[key]
+        ]
+        why = done["blocked"] or ("" if done["delivered"] else done["detail"])
+        lines.append(f"{name}: {', '.join(parts)}{f' ({why})' if why else ''}")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the words of a person: 3.2 s, 5 min, 3 h 20 min, 4 d 2 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _product_text(name: str, product: Report) -> list[str]:
+    if "problem" in product:
+        return [f"{name}: its contract cannot be used", f"  {product['problem']}"]
+    consent, spool, kept = product["consent"], product["spool"], product["buckets"]
+    says_off = f"; says off: {', '.join(consent['says_off'])}" if consent["says_off"] else ""
+    since = f" since {consent['effective_from']}" if consent["effective_from"] else ""
+    gate = product["may_leave"]
+    opens = f" (opens {gate['opens_at']})" if gate["opens_at"] else ""
+    lost = ", ".join(f"{count} {cause}" for cause, count in product["lost"].items())
+    return [
+        f"{name}: {consent['state']}, decided by {consent['decided_by']}{since}{says_off}",
+        f"  machine id  {product['machine_id'] or 'none yet'}",
+        f"  contract    {product['contract']['digest']}, schema {product['contract']['schema_version']}",
+        f"  endpoint    {product['endpoint']}",
+        f"  may leave   {'yes' if gate['open'] else 'no: ' + gate['reason'] + opens}",
+        f"  waiting     {spool['files']} deltas in the spool, {kept['rows']} buckets of {kept['days']} days,"
+        f" {product['outbox']['batches']} batches in the outbox",
+        f"  set aside   {spool['quarantined']} malformed files" if spool["quarantined"] else "",
+        f"  last sent   {product['last_success'] or 'never'}"
+        + (f" (last answer: {product['last_verdict']} {product['last_attempt']})" if product["last_attempt"] else ""),
+        f"  next        {product['next_send'] or 'not planned'}",
+        f"  lost        {lost}" if lost else "",
+    ]
+
+
+def _words(fields: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in fields.items()) or "no envelope"

@@ -1,0 +1,80 @@
+"""Asking a running daemon to flush: hint files, the only way to speak to it.
+
+It owns `state/flush/`: a command makes an empty `<uuid>`, the daemon is woken by it, flushes, and
+puts `<uuid>.answer` beside it by one rename; the command reads and removes both. Either side may die
+at any point: what is left is swept after an hour.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from tallyd.errors import StateUnusable
+from tallyd.files import replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from tallyd.paths import Paths
+
+_ANSWER = ".answer"
+# How often a waiting command looks: it is a person's command, not a background process.
+_LOOK_S = 0.05
+
+
+def ask(paths: Paths) -> Path:
+    """Ask for a flush; the returned request is then waited for. Raises StateUnusable."""
+    request = paths.flush_requests / str(uuid.uuid4())
+    try:
+        paths.flush_requests.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(request, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise StateUnusable(
+            f"{request} cannot be made: {error.strerror}", "free space, or make the directory yours"
+        ) from error
+    return request
+
+
+def wait(
+    request: Path, patience_s: float, is_alive: Callable[[], bool]
+) -> dict[str, object] | None:
+    """The daemon's answer; None when it died or took longer than `patience_s`."""
+    answer = request.with_name(request.name + _ANSWER)
+    deadline = time.monotonic() + patience_s
+    try:
+        while True:
+            # Asked before the look, so that an answer given just before the end is still seen.
+            alive = is_alive()
+            if answer.exists():
+                said = json.loads(answer.read_text(encoding="utf-8"))
+                return said if isinstance(said, dict) else None
+            if not alive or time.monotonic() >= deadline:
+                return None
+            time.sleep(_LOOK_S)
+    finally:
+        for file in (request, answer):
+            file.unlink(missing_ok=True)
+
+
+def pending(paths: Paths) -> list[Path]:
+    """The requests that wait for an answer."""
+    try:
+        return sorted(
+            file
+            for file in paths.flush_requests.iterdir()
+            if not file.name.startswith(".")
+            and not file.name.endswith(_ANSWER)
+            and not file.with_name(file.name + _ANSWER).exists()
+        )
+    except OSError:
+        return []
+
+
+def answer(request: Path, result: Mapping[str, object]) -> None:
+    """Answer a request. Raises StateUnusable."""
+    replace_file(request.with_name(request.name + _ANSWER), json.dumps(result).encode("ascii"))

@@ -1,0 +1,96 @@
+"""Retention: everything stays bounded, and what a crash left behind is swept.
+
+Two passes, both safe to repeat: `keep_bounds` for one product (age and caps of buckets, events,
+outbox, ledger, quarantine, tmp), `sweep` for what all share (remembered names, answered flush
+requests). The oldest goes first and is counted by cause in the same transaction.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tallyd import buckets, ledger, losses, outbox, spool
+from tallyd.contract.days import day_of, shift_day
+from tallyd.contract.model import Rollup
+from tallyd.limits import (
+    BUCKETS_MAX_ROWS,
+    DELTA_ID_DAYS,
+    EVENTS_MAX_ROWS,
+    FLUSH_LEFTOVER_S,
+    OUTBOX_MAX_BYTES,
+)
+from tallyd.losses import Cause
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from tallyd.paths import Paths
+    from tallyd.product import ProductView
+    from tallyd.store import Store
+
+
+def keep_bounds(store: Store, view: ProductView, now: float) -> None:
+    """Bring one product within its age and caps. Raises StateUnusable."""
+    max_age_days = view.contract.endpoint.max_age_days
+    with store.transaction() as sql:
+        _drop_days(sql, view, shift_day(day_of(now), -max_age_days), Cause.AGE)
+        _cap_days(sql, view)
+        _cap_events(sql, view)
+        for batch in outbox.sealed_before(sql, view.name, now - max_age_days * 86400):
+            outbox.lose(sql, batch, Cause.AGE)
+        for batch in outbox.past_cap(sql, view.name, OUTBOX_MAX_BYTES):
+            outbox.lose(sql, batch, Cause.CAP)
+        ledger.trim(sql, view.name)
+        buckets.remove_unused_envelopes(sql, view.name)
+    spool.sweep_tmp(view.spool, now)
+    spool.trim_quarantine(view.spool)
+
+
+def purge(store: Store, view: ProductView) -> None:
+    """Remove every unsent trace of a product whose user said no. Raises StateUnusable."""
+    spool.purge(view.spool)
+    with store.reading() as sql:
+        if not any(place.holds_any(sql, view.name) for place in (buckets, outbox, ledger, losses)):
+            return
+    with store.transaction() as sql:
+        for place in (buckets, outbox, ledger, losses):
+            place.remove_all(sql, view.name)
+
+
+def sweep(store: Store, paths: Paths, now: float) -> None:
+    """Forget names that age protects by now, and flush requests that nobody waits for."""
+    with store.transaction() as sql:
+        buckets.forget_deltas_before(sql, shift_day(day_of(now), -DELTA_ID_DAYS))
+    try:
+        with os.scandir(paths.flush_requests) as entries:
+            for entry in entries:
+                if abs(now - entry.stat(follow_symlinks=False).st_mtime) > FLUSH_LEFTOVER_S:
+                    os.unlink(entry.path)
+    except OSError:
+        return
+
+
+def _cap_days(sql: sqlite3.Connection, view: ProductView) -> None:
+    per_day = buckets.rows_per_day(sql, view.name)
+    over = sum(rows for _, rows in per_day) - BUCKETS_MAX_ROWS
+    for day, rows in per_day:
+        if over <= 0:
+            return
+        _drop_days(sql, view, shift_day(day, 1), Cause.CAP)
+        over -= rows
+
+
+def _drop_days(sql: sqlite3.Connection, view: ProductView, before_day: str, cause: Cause) -> None:
+    lost = 0
+    for row in buckets.rows(sql, view.name, before_day):
+        rollup = view.contract.events.get(row.event)
+        if isinstance(rollup, Rollup):
+            lost += row.measures.get(rollup.primary, 0)
+    buckets.remove_sealed(sql, view.name, before_day, last_event=0)
+    losses.add(sql, view.name, {cause: lost})
+
+
+def _cap_events(sql: sqlite3.Connection, view: ProductView) -> None:
+    lost = buckets.remove_oldest_events(sql, view.name, EVENTS_MAX_ROWS)
+    losses.add(sql, view.name, {Cause.CAP: lost})

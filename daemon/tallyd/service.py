@@ -1,0 +1,200 @@
+"""The front door of the daemon: start, serve until told to stop, stop in order.
+
+`serve` is the whole life of `tallyd run`: take the lock, open the store, record what a killed run
+left unsaid, start one loop per duty in one task group, announce the start, wait for a signal,
+cancel, record the stop. `flush` is the same pipeline once, in the foreground, under the same lock.
+A loop never returns and may be cancelled at any await, because the process may be killed anywhere.
+If one fails, the group falls and the process exits non-zero: a supervisor restarts it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from tallyd import __version__, heartbeat, lock, logs, requests
+from tallyd.errors import StateUnusable, TallydError
+from tallyd.heartbeat import StopReason
+from tallyd.limits import HEARTBEAT_INTERVAL_S, RETENTION_INTERVAL_S
+from tallyd.passes import Passes
+from tallyd.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from tallyd.clock import Clock
+    from tallyd.product import Surroundings
+    from tallyd.settings import Settings
+    from tallyd.store import Store
+    from tallyd.wakeups import Doorbell, Watcher
+
+_log = logging.getLogger(__name__)
+
+FlushResult = dict[str, dict[str, object]]
+
+
+async def serve(around: Surroundings, settings: Settings, clock: Clock, began: float) -> None:
+    """Run the daemon until a signal; `began` is when the process began, monotonic seconds.
+
+    Raises AlreadyRunning or StateUnusable before anything was started.
+    """
+    from tallyd.wakeups import Doorbell, Watcher  # noqa: PLC0415 - a flush needs no watchfiles
+
+    with _single_instance(around, clock, "daemon") as (store, holder):
+        passes = Passes(store, around, clock)
+        reason = StopReason.CRASH
+        # Before the start is recorded, so that no signal can fall between the two.
+        with anyio.open_signal_receiver(*_STOP_SIGNALS) as signals:
+            startup_ms = int((clock.monotonic() - began) * 1000)
+            run_id = heartbeat.record_start(
+                store, holder, startup_ms, passes.views(), clock.now()
+            )
+            spool_bell, flush_bell = Doorbell(), Doorbell()
+            _prepare(around)
+            watcher = Watcher(
+                {around.paths.spools: spool_bell, around.paths.flush_requests: flush_bell}
+                if settings.watch
+                else {}
+            )
+            try:
+                async with anyio.create_task_group() as loops:
+                    loops.start_soon(_run_intake, passes, spool_bell, watcher, settings)
+                    loops.start_soon(_run_flushes, passes, flush_bell, around, settings)
+                    loops.start_soon(_run_delivery, passes)
+                    loops.start_soon(_run_retention, passes)
+                    loops.start_soon(_run_heartbeat, around, clock)
+                    async for _ in signals:
+                        reason = StopReason.SIGNAL
+                        loops.cancel_scope.cancel()
+                        break
+            finally:
+                watcher.close()
+                uptime_s = clock.monotonic() - began
+                heartbeat.record_stop(
+                    store, run_id, reason, uptime_s, passes.views(), clock.now()
+                )
+
+
+async def flush(around: Surroundings, clock: Clock) -> FlushResult:
+    """One intake and one delivery of every product, here and now.
+
+    Raises AlreadyRunning when a daemon holds the lock, StateUnusable when the state refuses.
+    """
+    with _single_instance(around, clock, "flush") as (store, _):
+        return await _flush(Passes(store, around, clock))
+
+
+_STOP_SIGNALS = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+]
+
+
+@contextmanager
+def _single_instance(
+    around: Surroundings, clock: Clock, role: str
+) -> Iterator[tuple[Store, lock.Holder]]:
+    """Hold the lock and the store; whoever does so first records what a killed run left unsaid."""
+    holder = lock.Holder(os.getpid(), role, __version__, clock.now())
+    with lock.hold_lock(around.paths, holder) as last_beat:
+        store = open_store(around.paths)
+        try:
+            heartbeat.recover(store, last_beat, Passes(store, around, clock).views())
+            yield store, holder
+        finally:
+            store.close()
+
+
+def _prepare(around: Surroundings) -> None:
+    """Make the directories that are watched. Raises StateUnusable."""
+    try:
+        for directory in (around.paths.spools, around.paths.flush_requests):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateUnusable(
+            f"{around.paths.state} is not writable: {error.strerror}", "make it yours and writable"
+        ) from error
+
+
+async def _flush(passes: Passes) -> FlushResult:
+    result: FlushResult = {}
+    for product, count in (await passes.intake()).items():
+        delivery = await passes.deliver(product)
+        result[product] = {
+            "merged": count.merged,
+            "quarantined": count.quarantined,
+            **delivery.as_json(),
+        }
+    return result
+
+
+async def _run_intake(
+    passes: Passes, bell: Doorbell, watcher: Watcher, settings: Settings
+) -> None:
+    """Scan at start, at every wake-up and on a slow timer: the scan is the truth."""
+    while True:
+        await _survive(passes.intake, "intake")
+        await bell.wait(settings.rescan_interval_s)
+        watcher.rearm_if_replaced()
+
+
+async def _run_flushes(
+    passes: Passes, bell: Doorbell, around: Surroundings, settings: Settings
+) -> None:
+    """Answer whoever asks for a flush."""
+
+    async def answer_all() -> None:
+        waiting = requests.pending(around.paths)
+        if waiting:
+            result = await _flush(passes)
+            for request in waiting:
+                requests.answer(request, result)
+
+    while True:
+        await _survive(answer_all, "flush")
+        await bell.wait(settings.rescan_interval_s)
+
+
+async def _run_delivery(passes: Passes) -> None:
+    """Seal and send each product when its time has come."""
+    at_start = True
+    wait_s = 0.0
+
+    async def deliver_due() -> None:
+        nonlocal at_start, wait_s
+        due, wait_s = await passes.due(at_start=at_start)
+        at_start = False
+        for product in due:
+            await passes.deliver(product)
+            wait_s = 0.0
+
+    while True:
+        await _survive(deliver_due, "delivery")
+        # Never longer than a minute by the wall clock, which a suspended machine sets forward.
+        await anyio.sleep(max(wait_s, 1.0))
+
+
+async def _run_retention(passes: Passes) -> None:
+    """Keep everything bounded, at start and from time to time."""
+    while True:
+        await _survive(passes.keep_bounds, "retention")
+        await anyio.sleep(RETENTION_INTERVAL_S)
+
+
+async def _run_heartbeat(around: Surroundings, clock: Clock) -> None:
+    """Note that the daemon lives."""
+    while True:
+        await anyio.sleep(HEARTBEAT_INTERVAL_S)
+        lock.beat(around.paths, clock.now())
+
+
+async def _survive(work: Callable[[], Awaitable[object]], duty: str) -> None:
+    """One round of a duty. A refusing disk or database costs this round; the next one tries again."""
+    try:
+        await work()
+    except TallydError as problem:
+        _log.error(logs.line("round_failed", duty=duty, why=problem))

@@ -1,0 +1,151 @@
+"""Status: what is, as data, from the durable state alone.
+
+It works when the daemon is dead, which is when it is needed, and changes nothing: it makes no id,
+no directory, no database. It imports none of anyio, httpx and watchfiles, so that a prompt can run
+it. Instants are ISO 8601 in UTC, sizes in bytes, durations in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallyd import buckets, heartbeat, ledger, lock, losses, outbox, spool
+from tallyd.contract.days import instant
+from tallyd.errors import NotRegistered
+from tallyd.product import look_at
+from tallyd.store import open_store_for_reading
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from tallyd.lock import Holder
+    from tallyd.product import ProductView, Surroundings
+
+RUNNING, NOT_RUNNING, NEVER_SET_UP = 0, 3, 4
+
+
+def gather(around: Surroundings, now: float) -> tuple[dict[str, object], int]:
+    """Everything `status --json` prints, and the exit code that goes with it.
+
+    Raises StateUnusable when the database is damaged or from a newer tallyd.
+    """
+    holder = lock.current_holder(around.paths)
+    running = holder if holder is not None and holder.role == "daemon" else None
+    store = open_store_for_reading(around.paths)
+    names = around.registry.products()
+    report: dict[str, object] = {
+        "schema_version": 1,
+        "state": str(around.paths.state),
+        "config": str(around.paths.config),
+        "daemon": _daemon(running, now),
+    }
+    if store is None:
+        report["last_stop"] = None
+        report["products"] = {name: _product(None, name, around, now) for name in names}
+    else:
+        try:
+            with store.reading() as sql:
+                report["last_stop"] = heartbeat.last_stop(sql)
+                report["products"] = {name: _product(sql, name, around, now) for name in names}
+        finally:
+            store.close()
+    unregistered = sorted(set(spool.products_with_spool(around.paths)) - set(names))
+    report["unregistered"] = unregistered
+    if running is not None:
+        return report, RUNNING
+    return report, NOT_RUNNING if store is not None or names or unregistered else NEVER_SET_UP
+
+
+def _daemon(holder: Holder | None, now: float) -> dict[str, object]:
+    if holder is None:
+        return {
+            "running": False,
+            "pid": None,
+            "version": None,
+            "started_at": None,
+            "uptime_s": None,
+            "rss_bytes": None,
+            "cpu_seconds": None,
+        }
+    rss_bytes, cpu_seconds = _cost(holder.pid)
+    return {
+        "running": True,
+        "pid": holder.pid,
+        "version": holder.version,
+        "started_at": instant(holder.started_at),
+        "uptime_s": round(max(0.0, now - holder.started_at), 3),
+        "rss_bytes": rss_bytes,
+        "cpu_seconds": cpu_seconds,
+    }
+
+
+def _cost(pid: int) -> tuple[int | None, float | None]:
+    import psutil  # noqa: PLC0415 - 12 ms that only a running daemon is worth
+
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            cpu = process.cpu_times()
+            return process.memory_info().rss, round(cpu.user + cpu.system, 3)
+    except psutil.Error:
+        return None, None
+
+
+def _product(
+    sql: sqlite3.Connection | None, name: str, around: Surroundings, now: float
+) -> dict[str, object]:
+    try:
+        view = look_at(name, around, now)
+    except NotRegistered as problem:
+        return {"problem": str(problem)}
+    size = spool.measure(view.spool)
+    report: dict[str, object] = {
+        "consent": {
+            "state": view.consent.state,
+            "decided_by": view.consent.decided_by,
+            "says_off": list(view.consent.says_off),
+            "effective_from": view.consent.effective_from,
+        },
+        "machine_id": view.machine_id,
+        "contract": {
+            "digest": view.contract.short_digest,
+            "schema_version": view.contract.schema_version,
+            "title": view.contract.title,
+        },
+        "endpoint": view.endpoint,
+        "may_leave": {
+            "open": view.gate.is_open,
+            "reason": view.gate.reason,
+            "opens_at": _instant(view.gate.opens_at),
+        },
+        "notice_shown_at": _instant(view.notice_shown_at),
+        "spool": {"files": size.files, "bytes": size.bytes, "quarantined": size.quarantined},
+        "buckets": {"days": 0, "rows": 0},
+        "outbox": {"batches": 0, "bytes": 0},
+        "last_attempt": None,
+        "last_success": None,
+        "last_verdict": None,
+        "next_send": None,
+        "lost": {},
+    }
+    return report if sql is None else report | _kept(sql, view)
+
+
+def _kept(sql: sqlite3.Connection, view: ProductView) -> dict[str, object]:
+    days, rows = buckets.sizes(sql, view.name)
+    batches, size = outbox.size(sql, view.name)
+    attempt = ledger.last(sql, view.name)
+    success = ledger.last(sql, view.name, ledger.Verdict.DELIVERED)
+    return {
+        "buckets": {"days": days, "rows": rows},
+        "outbox": {"batches": batches, "bytes": size},
+        "last_attempt": _instant(attempt.at if attempt else None),
+        "last_success": _instant(success.at if success else None),
+        "last_verdict": attempt.verdict.name.lower() if attempt else None,
+        "next_send": _instant(ledger.next_send(sql, view.name)),
+        "lost": losses.totals(sql, view.name),
+    }
+
+
+def _instant(unix_s: float | None) -> str | None:
+    return None if unix_s is None else instant(unix_s)

@@ -1,0 +1,65 @@
+"""One POST, and what came back: the only module that imports httpx.
+
+It guarantees that a request takes no longer than its timeout in total, that redirects are never
+followed, that no cookie is kept and that only the status and Retry-After of an answer are read.
+httpx and the TLS context are loaded at the first request, in a thread, so that a daemon with
+nothing to send pays for neither and a signal is never kept waiting.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from anyio import fail_after, to_thread
+
+from tallyd import __version__
+from tallyd.limits import RETRY_AFTER_MAX_S
+
+if TYPE_CHECKING:
+    import httpx
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the gateway said; `status` None means it said nothing, and `detail` why."""
+
+    status: int | None
+    detail: str
+    retry_after_s: float = 0.0
+
+
+async def post(url: str, body: bytes, timeout_s: float) -> Answer:
+    """Send `body` once and tell what came back; the lack of an answer is an Answer too."""
+    client = await to_thread.run_sync(_new_client, timeout_s, abandon_on_cancel=True)
+    import httpx  # noqa: PLC0415 - loaded by the thread above, free by now
+
+    headers = {"content-type": "application/json", "user-agent": f"tallyd/{__version__}"}
+    try:
+        # httpx's own timeouts are per phase; this one is for all of it.
+        with fail_after(timeout_s):
+            async with client, client.stream("POST", url, content=body, headers=headers) as answer:
+                return Answer(
+                    answer.status_code,
+                    str(answer.status_code),
+                    _retry_after_s(answer.headers.get("retry-after", "")),
+                )
+    except TimeoutError:
+        return Answer(None, f"no answer within {timeout_s:g} s")
+    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
+        return Answer(None, f"no answer ({type(error).__name__})")
+
+
+def _new_client(timeout_s: float) -> httpx.AsyncClient:
+    import httpx  # noqa: PLC0415 - 50 ms and 10 MB that a daemon with nothing to send never pays
+
+    # The system's trust store, so that a company's own certificates are honoured.
+    return httpx.AsyncClient(
+        verify=ssl.create_default_context(), timeout=timeout_s, follow_redirects=False
+    )
+
+
+def _retry_after_s(header: str) -> float:
+    """The seconds form only; a date would need the gateway's clock to be ours."""
+    return min(float(header), RETRY_AFTER_MAX_S) if header.isascii() and header.isdigit() else 0.0
