@@ -57,14 +57,22 @@ class NewEvent:
 def known_deltas(sql: sqlite3.Connection, ids: Iterable[int]) -> set[int]:
     """Those of `ids` that were merged before."""
     wanted = json.dumps(list(ids))
-    return {row[0] for row in sql.execute(
-        "SELECT id FROM delta WHERE id IN (SELECT value FROM json_each(?))", (wanted,)
-    )}
+    return {
+        row[0]
+        for row in sql.execute(
+            "SELECT id FROM delta WHERE id IN (SELECT value FROM json_each(?))", (wanted,)
+        )
+    }
 
 
 def remember_deltas(sql: sqlite3.Connection, ids: Iterable[int], today: str) -> None:
     """Record the names of merged deltas, in the transaction of their sums."""
     sql.executemany("INSERT INTO delta VALUES (?, ?)", ((one, today) for one in ids))
+
+
+def count_deltas(sql: sqlite3.Connection) -> int:
+    """How many merged deltas are remembered."""
+    return int(sql.execute("SELECT count(*) FROM delta").fetchone()[0])
 
 
 def forget_deltas_before(sql: sqlite3.Connection, day: str) -> None:
@@ -140,7 +148,7 @@ def holds_any(sql: sqlite3.Connection, product: str) -> bool:
 def remove_all(sql: sqlite3.Connection, product: str) -> None:
     """Remove everything of a product: consent is off."""
     for table in ("bucket", "event", "envelope"):
-        sql.execute(f"DELETE FROM {table} WHERE product = ?", (product,))  # noqa: S608 - our names
+        sql.execute(f"DELETE FROM {table} WHERE product = ?", (product,))
 
 
 def sizes(sql: sqlite3.Connection, product: str) -> tuple[int, int]:

@@ -56,7 +56,7 @@ def read_choice(contract: Contract, paths: Paths, environ: Mapping[str, str]) ->
             return ChoiceFile(file, StoredChoice(Choice.NONE))
         values = json.loads(content)
         if not isinstance(values, dict):
-            raise ValueError("is not a JSON object")
+            raise ValueError("is not a JSON object")  # noqa: TRY004 - damage, like the others
         return _understood(file, keys, values)
     except OSError as error:
         problem = "is a link" if error.errno == errno.ELOOP else str(error.strerror)
@@ -96,7 +96,9 @@ def write_choice(
 ) -> ChoiceFile:
     """Write an explicit choice: on makes a new id, off removes it. Raises StateUnusable."""
     choice = read_choice(contract, paths, environ)
-    if choice.stored.choice is Choice.DAMAGED and (choice.file.is_symlink() or choice.file.is_dir()):
+    if choice.stored.choice is Choice.DAMAGED and (
+        choice.file.is_symlink() or choice.file.is_dir()
+    ):
         raise StateUnusable(f"{choice.file} is not a plain file", "remove it and choose again")
     keys = contract.state or StateFile("")
     values = {

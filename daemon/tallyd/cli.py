@@ -21,7 +21,6 @@ from tallyd.errors import AlreadyRunning, TallydError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from tallyd.product import ProductView, Surroundings
     from tallyd.store import Store
@@ -52,10 +51,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(_arguments: argparse.Namespace) -> int:
-    import anyio  # noqa: PLC0415 - the daemon alone needs it
+    import anyio
 
-    from tallyd import logs, service, settings  # noqa: PLC0415
-    from tallyd.clock import SystemClock  # noqa: PLC0415
+    from tallyd import logs, service, settings
+    from tallyd.clock import SystemClock
 
     around = _around()
     chosen = settings.read_settings(around.paths)
@@ -70,16 +69,16 @@ def _run(_arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from tallyd import render, status  # noqa: PLC0415
+    from tallyd import render, status
 
     report, code = status.gather(_around(), _now())
-    _print(report if arguments.json else render.status_text(report))
+    _print(report) if arguments.json else _print_lines(render.status_text(report))
     return code
 
 
 def _flush(arguments: argparse.Namespace) -> int:
-    from tallyd import lock, render, requests  # noqa: PLC0415
-    from tallyd.limits import FLUSH_PATIENCE_S  # noqa: PLC0415
+    from tallyd import lock, render, requests
+    from tallyd.limits import FLUSH_PATIENCE_S
 
     around = _around()
 
@@ -93,20 +92,20 @@ def _flush(arguments: argparse.Namespace) -> int:
         if result is None:
             raise AlreadyRunning("the daemon did not answer", 'try again, or see "tallyd status"')
     else:
-        import anyio  # noqa: PLC0415 - the foreground alone needs it
+        import anyio
 
-        from tallyd import logs, service  # noqa: PLC0415
-        from tallyd.clock import SystemClock  # noqa: PLC0415
+        from tallyd import logs, service
+        from tallyd.clock import SystemClock
 
         logs.set_up("warning")
         os.umask(0o077)
         result = dict(anyio.run(service.flush, around, SystemClock()))
-    _print(result if arguments.json else render.flush_text(result))  # type: ignore[arg-type]  # JSON
+    _print(result) if arguments.json else _print_lines(render.flush_text(result))
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from tallyd import buckets, render  # noqa: PLC0415
+    from tallyd import buckets, render
 
     _, store = _open(arguments.product)
     rows = []
@@ -117,14 +116,14 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print([render.row_json(row) for row in rows])
     elif rows:
-        _print(render.buckets_table(rows))
+        _print_lines(render.buckets_table(rows))
     else:
         _say(f"{arguments.product}: no bucket waits")
     return 0
 
 
 def _preview(arguments: argparse.Namespace) -> int:
-    from tallyd import seal  # noqa: PLC0415
+    from tallyd import seal
 
     view, store = _open(arguments.product)
     found = seal.preview(store, view, _now()) if store is not None else None
@@ -156,10 +155,10 @@ def _preview(arguments: argparse.Namespace) -> int:
 
 
 def _contract_add(arguments: argparse.Namespace) -> int:
-    from tallyd import choices  # noqa: PLC0415
-    from tallyd.contract import parse_contract  # noqa: PLC0415
-    from tallyd.contract.parse import CONTRACT_MAX_BYTES  # noqa: PLC0415
-    from tallyd.product import look_at  # noqa: PLC0415
+    from tallyd import choices
+    from tallyd.contract import parse_contract
+    from tallyd.contract.parse import CONTRACT_MAX_BYTES
+    from tallyd.product import look_at
 
     try:
         with open(arguments.file, "rb") as file:
@@ -170,7 +169,7 @@ def _contract_add(arguments: argparse.Namespace) -> int:
     around = _around()
     around.registry.add(contract)
     view = look_at(contract.product, around, _now())
-    _print(
+    _print_lines(
         [
             f"registered {contract.product}: contract {contract.short_digest}, schema"
             f" {contract.schema_version}, {len(contract.events)} events, to {view.endpoint}",
@@ -184,40 +183,40 @@ def _contract_add(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from tallyd.demo import run_demo  # noqa: PLC0415
+    from tallyd.demo import run_demo
 
     return run_demo(lambda text: print(text, flush=True), keep=arguments.keep)  # noqa: T201
 
 
 def _around() -> Surroundings:
-    from tallyd.paths import Paths  # noqa: PLC0415
-    from tallyd.product import Surroundings  # noqa: PLC0415
-    from tallyd.registry import Registry  # noqa: PLC0415
+    from tallyd.paths import Paths
+    from tallyd.product import Surroundings
+    from tallyd.registry import Registry
 
     paths = Paths.locate(os.environ)
     return Surroundings(paths, Registry(paths), os.environ)
 
 
 def _open(product: str) -> tuple[ProductView, Store | None]:
-    from tallyd.product import look_at  # noqa: PLC0415
-    from tallyd.store import open_store_for_reading  # noqa: PLC0415
+    from tallyd.product import look_at
+    from tallyd.store import open_store_for_reading
 
     around = _around()
     return look_at(product, around, _now()), open_store_for_reading(around.paths)
 
 
 def _now() -> float:
-    from tallyd.clock import SystemClock  # noqa: PLC0415
+    from tallyd.clock import SystemClock
 
     return SystemClock().now()
 
 
 def _print(result: object) -> None:
-    """Lines as text, anything else as JSON."""
-    if isinstance(result, list) and all(isinstance(one, str) for one in result) and result:
-        print("\n".join(result))  # noqa: T201 - the one module that prints
-    else:
-        print(json.dumps(result, indent=2))  # noqa: T201
+    print(json.dumps(result, indent=2))  # noqa: T201 - the one module that prints
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    print("\n".join(lines))  # noqa: T201
 
 
 def _say(text: str) -> None:
@@ -265,24 +264,37 @@ def _parser() -> argparse.ArgumentParser:
 
     command("run", _run, "run the daemon in the foreground until a signal", "tallyd run")
     with_json(
-        command("status", _status, "say what runs, who decided, what waits and what left",
-                "tallyd status --json")
+        command(
+            "status",
+            _status,
+            "say what runs, who decided, what waits and what left",
+            "tallyd status --json",
+        )
     )
     with_json(
         command("flush", _flush, "merge what was dropped and send what is due, now", "tallyd flush")
     )
-    show = command("show", _show, "print the buckets that are not sealed yet", "tallyd show codegraph")
+    show = command(
+        "show", _show, "print the buckets that are not sealed yet", "tallyd show codegraph"
+    )
     show.add_argument("product", metavar="PRODUCT")
     with_json(show)
     preview = command(
-        "preview", _preview, "print the exact body that would be sent next", "tallyd preview codegraph"
+        "preview",
+        _preview,
+        "print the exact body that would be sent next",
+        "tallyd preview codegraph",
     )
     preview.add_argument("product", metavar="PRODUCT")
     with_json(preview)
     contract = commands.add_parser("contract", help="work with contracts")
     below = contract.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add = command(
-        "add", _contract_add, "register a product's contract", "tallyd contract add telemetry.toml", below
+        "add",
+        _contract_add,
+        "register a product's contract",
+        "tallyd contract add telemetry.toml",
+        below,
     )
     add.add_argument("file", metavar="FILE", help="the contract, a TOML file")
     demo = command(

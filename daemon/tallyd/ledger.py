@@ -75,21 +75,22 @@ def record(
 
 def last(sql: sqlite3.Connection, product: str, verdict: Verdict | None = None) -> Attempt | None:
     """The newest request, or the newest with that verdict."""
-    row = sql.execute(
-        "SELECT batch_id, at, endpoint, verdict, detail, events, body FROM ledger"
-        " WHERE product = ?1 AND (?2 IS NULL OR verdict = ?2) ORDER BY id DESC LIMIT 1",
-        (product, verdict.value if verdict else None),
-    ).fetchone()
-    if row is None:
-        return None
-    return Attempt(row[0], row[1], row[2], Verdict(row[3]), row[4], row[5], row[6])
+    number = verdict.value if verdict else None
+    found = _select(sql, product, number, "ORDER BY id DESC LIMIT 1")
+    return found[0] if found else None
+
+
+def attempts(sql: sqlite3.Connection, product: str) -> list[Attempt]:
+    """Every request that the ledger remembers, oldest first."""
+    return _select(sql, product, None, "ORDER BY id")
 
 
 def requests_since(sql: sqlite3.Connection, product: str, since: float, now: float) -> int:
     """Requests between `since` and `now`; those from the future (a clock set back) do not count."""
     return int(
         sql.execute(
-            "SELECT count(*) FROM ledger WHERE product = ? AND at > ? AND at <= ?", (product, since, now)
+            "SELECT count(*) FROM ledger WHERE product = ? AND at > ? AND at <= ?",
+            (product, since, now),
         ).fetchone()[0]
     )
 
@@ -115,7 +116,7 @@ def trim(sql: sqlite3.Connection, product: str) -> None:
         ("UPDATE ledger SET body = NULL", LEDGER_MAX_BODIES),
     ):
         sql.execute(
-            f"{statement} WHERE product = ?1 AND id <= (SELECT id FROM ledger WHERE product = ?1"  # noqa: S608 - ours
+            f"{statement} WHERE product = ?1 AND id <= (SELECT id FROM ledger WHERE product = ?1"
             " ORDER BY id DESC LIMIT 1 OFFSET ?2)",
             (product, kept),
         )
@@ -135,3 +136,14 @@ def remove_all(sql: sqlite3.Connection, product: str) -> None:
     """Consent is off: no plan to send, and the bodies (which hold the id) go; that something left stays."""
     sql.execute("DELETE FROM schedule WHERE product = ?", (product,))
     sql.execute("UPDATE ledger SET body = NULL WHERE product = ?", (product,))
+
+
+def _select(sql: sqlite3.Connection, product: str, verdict: int | None, rest: str) -> list[Attempt]:
+    return [
+        Attempt(batch_id, at, endpoint, Verdict(number), detail, events, body)
+        for batch_id, at, endpoint, number, detail, events, body in sql.execute(
+            "SELECT batch_id, at, endpoint, verdict, detail, events, body FROM ledger"
+            f" WHERE product = ?1 AND (?2 IS NULL OR verdict = ?2) {rest}",
+            (product, verdict),
+        )
+    ]

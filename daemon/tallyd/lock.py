@@ -61,7 +61,9 @@ def hold_lock(paths: Paths, holder: Holder) -> Iterator[float]:
     """
     try:
         paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        descriptor = os.open(
+            paths.lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600
+        )
     except OSError as error:
         raise StateUnusable(
             f"{paths.lock} cannot be opened: {error.strerror}",

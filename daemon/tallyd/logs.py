@@ -38,8 +38,9 @@ def set_up(level: str) -> None:
 
 
 def line(action: str, **values: object) -> str:
-    """`action=… key=value …`, values quoted where they hold a space."""
-    return " ".join(f"{key}={_value(value)}" for key, value in {"action": action, **values}.items())
+    """`action=… key=value …`, values quoted where they hold a space, None left out."""
+    said = {"action": action, **values}
+    return " ".join(f"{key}={_value(value)}" for key, value in said.items() if value is not None)
 
 
 def _value(value: object) -> str:

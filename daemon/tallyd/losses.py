@@ -48,7 +48,8 @@ def peek_unsent(sql: sqlite3.Connection, product: str) -> dict[str, int]:
     """The losses that no batch carried yet."""
     return dict(
         sql.execute(
-            "SELECT cause, unsent FROM loss WHERE product = ? AND unsent > 0 ORDER BY cause", (product,)
+            "SELECT cause, unsent FROM loss WHERE product = ? AND unsent > 0 ORDER BY cause",
+            (product,),
         ).fetchall()
     )
 

@@ -112,7 +112,7 @@ def _select(sql: sqlite3.Connection, product: str, rest: str) -> list[Batch]:
         Batch(batch_id, product, sealed_at, body, count, counted, json.loads(lost))
         for batch_id, sealed_at, body, count, counted, lost in sql.execute(
             "SELECT batch_id, sealed_at, body, events, counted, lost FROM outbox"
-            f" WHERE product = ? {rest}",  # noqa: S608 - `rest` is ours
+            f" WHERE product = ? {rest}",
             (product,),
         )
     ]

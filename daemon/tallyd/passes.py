@@ -73,11 +73,10 @@ class Passes:
                     _log.warning(logs.line("contract_unusable", product=product, why=problem))
         return found
 
-    async def intake(self) -> dict[str, intake.IntakeCount]:
+    async def merge_all(self) -> dict[str, intake.IntakeCount]:
         """Merge everything in every spool; products that are off are emptied instead."""
         return {
-            view.name: await self._intake_product(view)
-            for view in await self.in_thread(self.views)
+            view.name: await self._intake_product(view) for view in await self.in_thread(self.views)
         }
 
     async def deliver(self, product: str) -> Delivery:
@@ -103,9 +102,7 @@ class Passes:
         """Age, caps and leftovers, of every product and of what all share."""
         for view in await self.in_thread(self.views):
             await self.in_thread(retention.keep_bounds, self._store, view, self._clock.now())
-        await self.in_thread(
-            retention.sweep, self._store, self._around.paths, self._clock.now()
-        )
+        await self.in_thread(retention.sweep, self._store, self._around.paths, self._clock.now())
 
     def _look(self, product: str) -> ProductView:
         return look_at(product, self._around, self._clock.now())
@@ -125,7 +122,9 @@ class Passes:
             if not view.consent.is_on:
                 break
             done.add(
-                await self.in_thread(intake.merge_batch, self._store, view, batch, self._clock.now())
+                await self.in_thread(
+                    intake.merge_batch, self._store, view, batch, self._clock.now()
+                )
             )
         if done != intake.IntakeCount():
             _log.info(logs.line("intake", product=view.name, **asdict(done)))
@@ -135,9 +134,7 @@ class Passes:
         now = self._clock.now()
         if not seal.is_due(self._store, view, now):
             return 0
-        machine_id = choices.ensure_id(
-            view.contract, self._around.paths, self._around.environ, now
-        )
+        machine_id = choices.ensure_id(view.contract, self._around.paths, self._around.environ, now)
         return seal.freeze(self._store, view, machine_id, now)
 
     def _plan_next(self, view: ProductView, sent: SendCount) -> None:
@@ -162,7 +159,9 @@ class Passes:
                 continue
             with self._store.reading() as sql:
                 planned = ledger.next_send(sql, view.name)
-            longest = view.contract.endpoint.interval_s * (1 + INTERVAL_JITTER) + FIRST_SEND_JITTER_S
+            longest = (
+                view.contract.endpoint.interval_s * (1 + INTERVAL_JITTER) + FIRST_SEND_JITTER_S
+            )
             overdue_at_start = at_start and planned is not None and planned <= now
             # Never planned, missed while no daemon ran, or planned by a clock that was ahead.
             if planned is None or overdue_at_start or planned > now + longest:

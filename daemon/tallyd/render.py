@@ -73,13 +73,20 @@ def status_text(report: Report) -> list[str]:
         ]
     else:
         stop = report["last_stop"]
-        told = f" (last stop: {stop['reason']}, {stop['at']}, up {duration(stop['uptime_s'])})" if stop else ""
+        told = (
+            f" (last stop: {stop['reason']}, {stop['at']}, up {duration(stop['uptime_s'])})"
+            if stop
+            else ""
+        )
         lines = [f"tallyd is not running{told}"]
     lines += [f"state   {report['state']}", f"config  {report['config']}"]
     for name, product in report["products"].items():
         lines += ["", *_product_text(name, product)]
     for name in report["unregistered"]:
-        lines += ["", f'{name}: drops counts, but no contract is registered ("tallyd contract add FILE")']
+        lines += [
+            "",
+            f'{name}: drops counts, but no contract is registered ("tallyd contract add FILE")',
+        ]
     if not report["products"] and not report["unregistered"]:
         lines += [
             "",
@@ -89,7 +96,7 @@ def status_text(report: Report) -> list[str]:
     return lines
 
 
-def flush_text(result: Mapping[str, Report]) -> list[str]:
+def flush_text(result: Mapping[str, Any]) -> list[str]:
     """What a flush did, one line per product."""
     if not result:
         return ['Nothing to flush: no product is set up ("tallyd contract add FILE").']
@@ -134,20 +141,23 @@ def _product_text(name: str, product: Report) -> list[str]:
     gate = product["may_leave"]
     opens = f" (opens {gate['opens_at']})" if gate["opens_at"] else ""
     lost = ", ".join(f"{count} {cause}" for cause, count in product["lost"].items())
-    return [
+    attempt = f" (last answer: {product['last_verdict']}, {product['last_attempt']})"
+    lines = [
         f"{name}: {consent['state']}, decided by {consent['decided_by']}{since}{says_off}",
         f"  machine id  {product['machine_id'] or 'none yet'}",
         f"  contract    {product['contract']['digest']}, schema {product['contract']['schema_version']}",
         f"  endpoint    {product['endpoint']}",
         f"  may leave   {'yes' if gate['open'] else 'no: ' + gate['reason'] + opens}",
-        f"  waiting     {spool['files']} deltas in the spool, {kept['rows']} buckets of {kept['days']} days,"
-        f" {product['outbox']['batches']} batches in the outbox",
-        f"  set aside   {spool['quarantined']} malformed files" if spool["quarantined"] else "",
-        f"  last sent   {product['last_success'] or 'never'}"
-        + (f" (last answer: {product['last_verdict']} {product['last_attempt']})" if product["last_attempt"] else ""),
+        f"  waiting     {spool['files']} deltas in the spool, {kept['rows']} buckets of {kept['days']}"
+        f" days, {product['outbox']['batches']} batches in the outbox",
+        f"  last sent   {product['last_success'] or 'never'}{attempt if product['last_attempt'] else ''}",
         f"  next        {product['next_send'] or 'not planned'}",
-        f"  lost        {lost}" if lost else "",
     ]
+    if spool["quarantined"]:
+        lines.append(f"  set aside   {spool['quarantined']} malformed files in {spool['bad']}")
+    if lost:
+        lines.append(f"  lost        {lost}")
+    return lines
 
 
 def _words(fields: Mapping[str, object]) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tallyd.store import Store
     from tallyd.transport import Answer
 
+
 @dataclass(slots=True)
 class SendCount:
     """What one pass did, in batches; `again_in_s` when it should go on before the interval."""

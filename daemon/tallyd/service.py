@@ -51,9 +51,7 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
         # Before the start is recorded, so that no signal can fall between the two.
         with anyio.open_signal_receiver(*_STOP_SIGNALS) as signals:
             startup_ms = int((clock.monotonic() - began) * 1000)
-            run_id = heartbeat.record_start(
-                store, holder, startup_ms, passes.views(), clock.now()
-            )
+            run_id = heartbeat.record_start(store, holder, startup_ms, passes.views(), clock.now())
             spool_bell, flush_bell = Doorbell(), Doorbell()
             _prepare(around)
             watcher = Watcher(
@@ -75,9 +73,7 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
             finally:
                 watcher.close()
                 uptime_s = clock.monotonic() - began
-                heartbeat.record_stop(
-                    store, run_id, reason, uptime_s, passes.views(), clock.now()
-                )
+                heartbeat.record_stop(store, run_id, reason, uptime_s, passes.views(), clock.now())
 
 
 async def flush(around: Surroundings, clock: Clock) -> FlushResult:
@@ -122,7 +118,7 @@ def _prepare(around: Surroundings) -> None:
 
 async def _flush(passes: Passes) -> FlushResult:
     result: FlushResult = {}
-    for product, count in (await passes.intake()).items():
+    for product, count in (await passes.merge_all()).items():
         delivery = await passes.deliver(product)
         result[product] = {
             "merged": count.merged,
@@ -132,12 +128,10 @@ async def _flush(passes: Passes) -> FlushResult:
     return result
 
 
-async def _run_intake(
-    passes: Passes, bell: Doorbell, watcher: Watcher, settings: Settings
-) -> None:
+async def _run_intake(passes: Passes, bell: Doorbell, watcher: Watcher, settings: Settings) -> None:
     """Scan at start, at every wake-up and on a slow timer: the scan is the truth."""
     while True:
-        await _survive(passes.intake, "intake")
+        await _survive(passes.merge_all, "intake")
         await bell.wait(settings.rescan_interval_s)
         watcher.rearm_if_replaced()
 

@@ -119,7 +119,12 @@ def _product(
             "opens_at": _instant(view.gate.opens_at),
         },
         "notice_shown_at": _instant(view.notice_shown_at),
-        "spool": {"files": size.files, "bytes": size.bytes, "quarantined": size.quarantined},
+        "spool": {
+            "files": size.files,
+            "bytes": size.bytes,
+            "quarantined": size.quarantined,
+            "bad": str(view.spool.bad),
+        },
         "buckets": {"days": 0, "rows": 0},
         "outbox": {"batches": 0, "bytes": 0},
         "last_attempt": None,

@@ -106,7 +106,10 @@ def open_store_for_reading(paths: Paths) -> Store | None:
         if file.stat().st_size == 0:
             return None
         connection = sqlite3.connect(
-            f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None
+            f"{file.absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=_BUSY_TIMEOUT_S,
+            isolation_level=None,
         )
         version = _version(connection, file)
     except FileNotFoundError:

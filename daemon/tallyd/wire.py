@@ -37,10 +37,16 @@ def canonical(fields: Mapping[str, object]) -> str:
 
 
 def rollup_event(
-    event: str, day: str, dimensions: Mapping[str, object], measures: Mapping[str, int], primary: str
+    event: str,
+    day: str,
+    dimensions: Mapping[str, object],
+    measures: Mapping[str, int],
+    primary: str,
 ) -> WireEvent:
     """A bucket as it travels: at noon of its day, dimensions and measures side by side."""
-    return WireEvent(event, rollup_instant(day), {**dimensions, **measures}, measures.get(primary, 0))
+    return WireEvent(
+        event, rollup_instant(day), {**dimensions, **measures}, measures.get(primary, 0)
+    )
 
 
 def render_body(

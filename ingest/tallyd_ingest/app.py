@@ -14,8 +14,8 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-
 from tallyd.contract.days import day_of
+
 from tallyd_ingest.body import BadBody, TooLarge, decompress, read_batch
 from tallyd_ingest.limits import BODY_MAX_BYTES, BODY_PATIENCE_S, RETRY_AFTER_S
 from tallyd_ingest.metrics import Metrics
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
-
     from tallyd.contract import Contract
 
 
@@ -71,7 +70,9 @@ def make_app(
             metrics.totals["requests_accepted"] += 1
             return Response(status_code=204)
         try:
-            is_new = await to_thread.run_sync(store.accept, batch, day_of(now()), limiter=one_writer)
+            is_new = await to_thread.run_sync(
+                store.accept, batch, day_of(now()), limiter=one_writer
+            )
         except StoreUnusable:
             metrics.totals["store_failures"] += 1
             return Response(status_code=503, headers={"retry-after": str(RETRY_AFTER_S)})

@@ -18,6 +18,7 @@ from tallyd.contract.days import day_of, instant, unix_of
 from tallyd.contract.fields import MAX_INTEGER
 from tallyd.contract.model import Rollup
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event, split_rollup
+
 from tallyd_ingest.limits import BODY_MAX_BYTES, EVENTS_MAX, WINDOW_AHEAD_S, WINDOW_BACK_S
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
 from tallyd.contract import Contract, ContractError, parse_contract
+
 from tallyd_ingest.store import Store, StoreUnusable
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def _serve(arguments: argparse.Namespace) -> int:
             family=socket.AF_INET6 if ":" in arguments.host else socket.AF_INET,
         )
     except OSError as error:
-        _say(f"tallyd-ingest: {arguments.host}:{arguments.port} cannot be listened on: {error.strerror}")
+        _say(
+            f"tallyd-ingest: {arguments.host}:{arguments.port} cannot be listened on: {error.strerror}"
+        )
         return EXIT_UNAVAILABLE
     host, port = listener.getsockname()[:2]
     _say(f"tallyd-ingest listens on http://{f'[{host}]' if ':' in host else host}:{port}")
@@ -132,16 +135,24 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     serve = commands.add_parser("serve", help="answer POST /v1/events until a signal")
     serve.add_argument(
-        "--contract", metavar="FILE", nargs="+", action="extend", required=True,
+        "--contract",
+        metavar="FILE",
+        nargs="+",
+        action="extend",
+        required=True,
         help="contracts to accept, one or more",
     )
-    serve.add_argument("--db", metavar="PATH", required=True, help="the SQLite file to keep rows in")
+    serve.add_argument(
+        "--db", metavar="PATH", required=True, help="the SQLite file to keep rows in"
+    )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, default=8787, help="port to listen on (8787; 0: any)")
     serve.set_defaults(run=_serve)
     export = commands.add_parser("export", help="print what is stored")
     export.add_argument("--db", metavar="PATH", required=True, help="the SQLite file")
-    export.add_argument("--events", action="store_true", help="the single events instead of the rows")
+    export.add_argument(
+        "--events", action="store_true", help="the single events instead of the rows"
+    )
     export.add_argument("--json", action="store_true", help="print JSON")
     export.set_defaults(run=_export)
     return parser

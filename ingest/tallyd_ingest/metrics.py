@@ -28,11 +28,21 @@ class Metrics:
         lines = []
         for name, said in _HELP.items():
             full = f"tallyd_ingest_{name}_total"
-            lines += [f"# HELP {full} {said}", f"# TYPE {full} counter", f"{full} {self.totals[name]}"]
+            lines += [
+                f"# HELP {full} {said}",
+                f"# TYPE {full} counter",
+                f"{full} {self.totals[name]}",
+            ]
         full = "tallyd_ingest_events_dropped_total"
         lines += [f"# HELP {full} Events not stored, by reason.", f"# TYPE {full} counter"]
-        lines += [f'{full}{{reason="{reason}"}} {count}' for reason, count in sorted(self.dropped.items())]
+        lines += [
+            f'{full}{{reason="{reason}"}} {count}' for reason, count in sorted(self.dropped.items())
+        ]
         full = "tallyd_ingest_last_success_age_seconds"
         age = "NaN" if self.last_success is None else f"{max(0.0, now - self.last_success):.3f}"
-        lines += [f"# HELP {full} Since a batch was last stored.", f"# TYPE {full} gauge", f"{full} {age}"]
+        lines += [
+            f"# HELP {full} Since a batch was last stored.",
+            f"# TYPE {full} gauge",
+            f"{full} {age}",
+        ]
         return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tallyd.contract.days import shift_day
 from tallyd.contract.fields import MAX_INTEGER
+
 from tallyd_ingest.limits import BATCH_ID_DAYS
 
 if TYPE_CHECKING:
@@ -38,19 +39,25 @@ class Store:
         self._pruned_on = ""
         try:
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-            self._sql = sqlite3.connect(file, timeout=5, isolation_level=None, check_same_thread=False)
+            self._sql = sqlite3.connect(
+                file, timeout=5, isolation_level=None, check_same_thread=False
+            )
             self._sql.execute("PRAGMA journal_mode = WAL")
             self._sql.execute("PRAGMA synchronous = FULL")
             version = self._sql.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
-                raise StoreUnusable(f"{file} was written by a newer tallyd-ingest; upgrade this one")
+                raise StoreUnusable(
+                    f"{file} was written by a newer tallyd-ingest; upgrade this one"
+                )
             if version < 1:
                 script = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
                 self._sql.executescript(
                     f"BEGIN; {script}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
                 )
         except (OSError, sqlite3.Error) as error:
-            raise StoreUnusable(f"{file} cannot be opened: {error}; free space or mend its permissions") from error
+            raise StoreUnusable(
+                f"{file} cannot be opened: {error}; free space or mend its permissions"
+            ) from error
 
     def accept(self, batch: Batch, today: str) -> bool:
         """Add a batch; False when its id was seen before. Raises StoreUnusable, then nothing is kept."""
@@ -124,13 +131,18 @@ class Store:
         self._sql.executemany(
             "INSERT INTO event (product, received_day, machine_id, event, ts, envelope, properties)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((who[0], today, who[1], name, ts, batch.envelope, text) for name, ts, text in batch.events),
+            (
+                (who[0], today, who[1], name, ts, batch.envelope, text)
+                for name, ts, text in batch.events
+            ),
         )
         self._sql.executemany(
             f"INSERT INTO lost VALUES (?, ?, ?, ?, ?) {add}",
             ((who[0], today, who[1], cause, count) for cause, count in batch.lost.items()),
         )
         if self._pruned_on != today:
-            self._sql.execute("DELETE FROM batch WHERE seen_day < ?", (shift_day(today, -BATCH_ID_DAYS),))
+            self._sql.execute(
+                "DELETE FROM batch WHERE seen_day < ?", (shift_day(today, -BATCH_ID_DAYS),)
+            )
             self._pruned_on = today
         return True

@@ -98,7 +98,7 @@ class Writer:
         counts = [to_json(list(one)) for one in screened.counts]
         events = [to_json([name, instant(at), kept]) for name, at, kept in screened.events]
         lost = {cause: count for cause, count in screened.lost.items() if count}
-        contents = []
+        contents: "list[bytes]" = []
         while counts or events or lost:
             of_counts, room = _fitting(counts, _MAX_CONTENT_BYTES)
             of_events, _ = _fitting(events, room)

@@ -67,8 +67,8 @@ class Policy:
     @property
     def notice(self) -> str:
         """The one line to show before anything leaves."""
-        off = self._consent.get("off_command", "DO_NOT_TRACK=1")
-        said: str = self._consent["notice"]
+        off: str = self._consent.get("off_command", "DO_NOT_TRACK=1")
+        said = str(self._consent["notice"])
         return said.replace("{off_command}", off).replace("{details}", self._details)
 
     def consent_since(self) -> "str | None":
@@ -178,6 +178,7 @@ def directories(environ: "Any") -> "tuple[str, str]":
 def _load(file: "str | os.PathLike[str]") -> "dict[str, Any]":
     """The tables of a contract file, with its text and digest. Costs 12 ms: build the contract."""
     import hashlib
+
     import tomllib
 
     with open(file, "rb") as opened:
@@ -215,6 +216,14 @@ def _read_object(file: str) -> "dict[str, Any] | None":
     return values
 
 
+class _Scanning:
+    """What json.JSONDecoder tells its scanner."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float, parse_int, parse_constant = float, int, float
+
+
 def read_json(text: str) -> "Any":
     """The value in `text`. Raises on anything else, and on what stands behind it."""
     try:
@@ -225,14 +234,8 @@ def read_json(text: str) -> "Any":
 
         return json.loads(text)
 
-    class Context:
-        strict = True
-        object_hook = object_pairs_hook = None
-        parse_float, parse_int, parse_constant = float, int, float
-        memo: "dict[str, str]" = {}
-
     text = text.strip()
-    value, end = make_scanner(Context)(text, 0)
+    value, end = make_scanner(_Scanning())(text, 0)  # type: ignore[arg-type]  # any object will do
     if end != len(text):
         raise ValueError("more than one value")
     return value
@@ -274,7 +277,9 @@ def _clean(spec: "dict[str, Any]", value: "Any") -> "Any":
         if not isinstance(value, str):
             return None
         # Names that others choose are cut to their alphabet and length.
-        return "".join([one for one in value if one in alphabet])[: spec.get("max", longest)] or None
+        return (
+            "".join([one for one in value if one in alphabet])[: spec.get("max", longest)] or None
+        )
     if kind == "enum":
         return value if isinstance(value, str) and value in spec["values"] else None
     if kind == "boolean":

@@ -106,7 +106,9 @@ def resolve(
     )
 
 
-def may_leave(contract: Contract, consent: Consent, notice_shown_at: float | None, now: float) -> Gate:
+def may_leave(
+    contract: Contract, consent: Consent, notice_shown_at: float | None, now: float
+) -> Gate:
     """Whether a byte of this product may leave at `now`.
 
     `notice_shown_at` is when the notice for *this* contract's digest was shown (Unix s), None when
@@ -121,7 +123,9 @@ def may_leave(contract: Contract, consent: Consent, notice_shown_at: float | Non
     # A notice from the future (the clock was set back) counts from now on the safe side: wait.
     opens_at = notice_shown_at + contract.consent.grace_s
     if now < opens_at:
-        return Gate(is_open=False, reason="the grace since the notice has not passed", opens_at=opens_at)
+        return Gate(
+            is_open=False, reason="the grace since the notice has not passed", opens_at=opens_at
+        )
     return Gate(is_open=True)
 
 

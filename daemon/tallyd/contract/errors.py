@@ -1,6 +1,6 @@
 """What is wrong with a contract, said so that its author can mend it.
 
-    ContractError      file, line, key, problem, and what would be right
+ContractError      file, line, key, problem, and what would be right
 """
 
 from __future__ import annotations

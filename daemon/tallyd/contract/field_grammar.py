@@ -74,7 +74,9 @@ def _origin(name: str, table: Table) -> None:
         return
     if not origin.startswith("runtime") or fact not in RUNTIME_FACTS:
         known = ", ".join(f'"runtime.{one}"' for one in RUNTIME_FACTS)
-        table.fail("from", f"{origin!r} is not known", f'write "host", "version", or one of {known}')
+        table.fail(
+            "from", f"{origin!r} is not known", f'write "host", "version", or one of {known}'
+        )
 
 
 def _enum(table: Table) -> FieldType:

@@ -60,7 +60,10 @@ def screen_envelope(contract: Contract, given: Mapping[str, object]) -> tuple[Fi
 
 
 def screen_counts(
-    contract: Contract, event: object, dimensions: Mapping[str, object], measures: Mapping[str, object]
+    contract: Contract,
+    event: object,
+    dimensions: Mapping[str, object],
+    measures: Mapping[str, object],
 ) -> ScreenedCounts | None:
     """The counts of one rollup row; None when the event is not listed or a required part is bad."""
     rollup = contract.events.get(event) if isinstance(event, str) else None

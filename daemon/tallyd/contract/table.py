@@ -108,9 +108,7 @@ class Table:
             )
         seconds = float(match[1]) * _SECONDS[match[2]]
         if not low_s <= seconds <= high_s:
-            self.fail(
-                key, f"{value!r} is out of range", f"write {low_s:g} to {high_s:g} seconds"
-            )
+            self.fail(key, f"{value!r} is out of range", f"write {low_s:g} to {high_s:g} seconds")
         return seconds
 
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:

@@ -1,0 +1,35 @@
+"""Fixtures of every test: a home of its own, a clock that stands still, a pipeline in process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.clock import FakeClock
+from support.pipeline import Pipeline
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A directory for TALLYD_HOME."""
+    return tmp_path
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def pipeline(home: Path, clock: FakeClock) -> Iterator[Pipeline]:
+    """The daemon's pipeline in this process, for the demo's contract, with its notice shown."""
+    with Pipeline.open(home, clock) as made:
+        made.register("tallyd-demo")
+        yield made

@@ -1,0 +1,1 @@
+"""What tests share: a clock that stands still, deltas written by hand, real processes, a recorder."""

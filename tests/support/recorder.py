@@ -1,0 +1,68 @@
+"""A gateway that a test scripts: a real HTTP server on loopback that keeps every request."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Recorder:
+    """What came, and what is answered: one status per request, the last one for ever.
+
+    A status of 0 is no answer at all: the request is held open until the recorder closes.
+    """
+
+    statuses: list[int]
+    headers: dict[str, str] = field(default_factory=dict)
+    url: str = ""
+    bodies: list[bytes] = field(default_factory=list)
+    requests: list[dict[str, str]] = field(default_factory=list)
+    arrived: threading.Event = field(default_factory=threading.Event)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def batches(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for body in self.bodies]
+
+
+@contextmanager
+def recording(*statuses: int, headers: dict[str, str] | None = None) -> Iterator[Recorder]:
+    """A recorder that answers `statuses` in turn (204 when none are given)."""
+    recorder = Recorder(list(statuses or (204,)), headers or {})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            recorder.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            recorder.requests.append({name.lower(): text for name, text in self.headers.items()})
+            status = recorder.statuses[min(len(recorder.bodies), len(recorder.statuses)) - 1]
+            recorder.arrived.set()
+            if status == 0:
+                recorder.closing.wait()
+                return
+            self.send_response(status)
+            for name, text in recorder.headers.items():
+                self.send_header(name, text)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    recorder.url = f"http://127.0.0.1:{server.server_address[1]}/v1/events"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield recorder
+    finally:
+        recorder.closing.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
