@@ -141,7 +141,7 @@ class Policy:
     def _state_file(self) -> str:
         if self._state is None:
             return os.path.join(self.state_dir, "consent", "%s.json" % self.product)
-        return os.path.expanduser(self._state["file"])
+        return os.path.expanduser(str(self._state["file"]))
 
     def _fill(
         self, listed: "dict[str, Any]", version: str, given: "dict[str, Any]"
