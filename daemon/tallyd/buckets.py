@@ -82,7 +82,9 @@ def forget_deltas_before(sql: sqlite3.Connection, day: str) -> None:
 
 def add_sums(sql: sqlite3.Connection, product: str, sums: Mapping[BucketKey, int]) -> None:
     """Add each sum to its bucket."""
-    envelopes = {text: _envelope_id(sql, product, text) for text in {key[1] for key in sums}}
+    envelopes = {
+        text: _envelope_id(sql, product, text) for text in dict.fromkeys(key[1] for key in sums)
+    }
     sql.executemany(
         "INSERT INTO bucket VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
         f" SET value = min(value + excluded.value, {MAX_SUM})",

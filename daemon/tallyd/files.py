@@ -1,7 +1,7 @@
-"""Small files written whole or not at all.
+"""Directories for the user alone, and small files written whole or not at all.
 
-It owns one act: write beside, sync, rename over. Whoever reads sees the old text or the new one,
-after a crash and after a power cut too.
+It owns two acts: making a directory with all that is above it, 0700 each; and write beside, sync,
+rename over. Whoever reads sees the old text or the new one, after a crash and a power cut too.
 """
 
 from __future__ import annotations
@@ -15,11 +15,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def make_directory(directory: Path) -> None:
+    """Make `directory` and what is missing above it, 0700 each. Raises StateUnusable."""
+    try:
+        # Path.mkdir gives its mode to the last directory only.
+        for one in (*reversed(directory.parents), directory):
+            if not one.is_dir():
+                one.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StateUnusable(
+            f"{directory} cannot be made: {error.strerror}",
+            "free space, or make what is above it yours and writable",
+        ) from error
+
+
 def replace_file(file: Path, content: bytes) -> None:
     """Put `content` in place of `file` (0600, its directory 0700). Raises StateUnusable."""
     beside = file.with_name(f".{file.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    make_directory(file.parent)
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as opened:

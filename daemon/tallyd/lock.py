@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING
 
 from tallyd.errors import AlreadyRunning, StateUnusable
+from tallyd.files import make_directory
 from tallyd.limits import LOCK_PATIENCE_S
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def hold_lock(paths: Paths, holder: Holder) -> Iterator[float]:
 
     The heartbeat is in Unix seconds. Raises AlreadyRunning or StateUnusable.
     """
+    make_directory(paths.state)
     try:
-        paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(
             paths.lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600
         )

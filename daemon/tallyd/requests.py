@@ -14,7 +14,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from tallyd.errors import StateUnusable
-from tallyd.files import replace_file
+from tallyd.files import make_directory, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,8 +30,8 @@ _LOOK_S = 0.05
 def ask(paths: Paths) -> Path:
     """Ask for a flush; the returned request is then waited for. Raises StateUnusable."""
     request = paths.flush_requests / str(uuid.uuid4())
+    make_directory(paths.flush_requests)
     try:
-        paths.flush_requests.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(request, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
         raise StateUnusable(

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from tallyd import __version__, heartbeat, lock, logs, requests
-from tallyd.errors import StateUnusable, TallydError
+from tallyd.errors import TallydError
+from tallyd.files import make_directory
 from tallyd.heartbeat import StopReason
 from tallyd.limits import HEARTBEAT_INTERVAL_S, RETENTION_INTERVAL_S
 from tallyd.passes import Passes
@@ -53,7 +54,8 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
             startup_ms = int((clock.monotonic() - began) * 1000)
             run_id = heartbeat.record_start(store, holder, startup_ms, passes.views(), clock.now())
             spool_bell, flush_bell = Doorbell(), Doorbell()
-            _prepare(around)
+            for watched in (around.paths.spools, around.paths.flush_requests):
+                make_directory(watched)
             watcher = Watcher(
                 {around.paths.spools: spool_bell, around.paths.flush_requests: flush_bell}
                 if settings.watch
@@ -103,17 +105,6 @@ def _single_instance(
             yield store, holder
         finally:
             store.close()
-
-
-def _prepare(around: Surroundings) -> None:
-    """Make the directories that are watched. Raises StateUnusable."""
-    try:
-        for directory in (around.paths.spools, around.paths.flush_requests):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StateUnusable(
-            f"{around.paths.state} is not writable: {error.strerror}", "make it yours and writable"
-        ) from error
 
 
 async def _flush(passes: Passes) -> FlushResult:

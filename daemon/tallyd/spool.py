@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import Malformed, StateUnusable
+from tallyd.files import make_directory
 from tallyd.limits import (
     DELTA_MAX_BYTES,
     DELTA_NAME_MAX_CHARS,
@@ -71,14 +72,8 @@ class SpoolSize:
 
 def prepare(dirs: SpoolDirs) -> None:
     """Make the directories of one product's spool. Raises StateUnusable."""
-    try:
-        for directory in (dirs.tmp, dirs.new, dirs.bad):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StateUnusable(
-            f"{dirs.new.parent} cannot be made: {error.strerror}",
-            "free space, or make the directory yours and writable",
-        ) from error
+    for directory in (dirs.tmp, dirs.new, dirs.bad):
+        make_directory(directory)
 
 
 def products_with_spool(paths: Paths) -> list[str]:
@@ -160,8 +155,8 @@ def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
     """
     # A hostile name may be too long for ".why" or not be text at all: it gets one of ours.
     name = entry.name if entry.dropped_at is not None else f"unnamed-{entry.id & (2**64 - 1):016x}"
+    make_directory(dirs.bad)
     try:
-        dirs.bad.mkdir(mode=0o700, parents=True, exist_ok=True)
         target = str(dirs.bad / name)
         if os.path.lexists(target):
             _remove(target)

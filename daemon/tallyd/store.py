@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallyd.errors import StateUnusable
+from tallyd.files import make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,8 +75,8 @@ def open_store(paths: Paths) -> Store:
     Raises StateUnusable when it cannot be made, is damaged, or comes from a newer tallyd.
     """
     file = paths.database
+    make_directory(paths.state)
     try:
-        paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Made by us before SQLite does, so that it is never readable by others, not for a moment.
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from support.clock import TODAY
+import pytest
+from support.clock import DAY_S, TODAY
 from support.deltas import delta, name_of, tool_calls
 from support.pipeline import Pipeline, Tally
+from tallyd import buckets
+from tallyd.contract.days import shift_day
 from tallyd.intake import IntakeCount
+from tallyd.limits import MAX_SUM, MERGE_BATCH_FILES
 
 
 def test_deltas_of_many_processes_become_one_row(pipeline: Pipeline):
@@ -15,7 +19,7 @@ def test_deltas_of_many_processes_become_one_row(pipeline: Pipeline):
     pipeline.intake()
 
     (row,) = pipeline.rows()
-    assert (TODAY, {"count": 10, "error_count": 5}) == (row.day, dict(row.measures))
+    assert (row.day, dict(row.measures)) == (TODAY, {"count": 10, "error_count": 5})
     assert Tally(counted={"search": 10}) == pipeline.tally()
 
 
@@ -30,3 +34,139 @@ def test_a_delta_offered_twice_is_counted_once(pipeline: Pipeline):
 
     assert IntakeCount(known=1) == again
     assert Tally(counted={"search": 3}) == pipeline.tally()
+
+
+def test_a_delta_is_still_known_after_a_month(pipeline: Pipeline):
+    """A name may be forgotten only when its day is refused as too old anyway."""
+    name = name_of()
+    pipeline.drop(name=name)
+    pipeline.intake()
+    pipeline.clock.pass_s(31 * DAY_S)
+    pipeline.keep_bounds()
+    pipeline.drop(name=name)
+
+    pipeline.intake()
+
+    assert (pipeline.tally().counted or {}) == {}
+
+
+def test_more_files_than_one_transaction_holds_are_all_merged(pipeline: Pipeline):
+    for _ in range(MERGE_BATCH_FILES + 3):
+        pipeline.drop()
+
+    assert IntakeCount(merged=MERGE_BATCH_FILES + 3) == pipeline.intake()
+    assert Tally(counted={"search": MERGE_BATCH_FILES + 3}) == pipeline.tally()
+
+
+def test_one_bad_file_is_set_aside_and_the_rest_goes_on(pipeline: Pipeline):
+    pipeline.drop()
+    bad = pipeline.drop(b"{oops")
+    pipeline.drop()
+
+    pipeline.intake()
+
+    assert Tally(bad=1, counted={"search": 2}, lost={"malformed": 1}) == pipeline.tally()
+    why = (pipeline.state / "spool/tallyd-demo/bad" / f"{bad.name}.why").read_text()
+    assert why.startswith("is not JSON")
+
+
+@pytest.mark.parametrize(
+    ("day", "lost"),
+    [
+        (shift_day(TODAY, 1), None),
+        (shift_day(TODAY, 2), {"future": 4}),
+        (shift_day(TODAY, -30), None),
+        (shift_day(TODAY, -31), {"age": 4}),
+        ("9999-12-31", {"future": 4}),
+        ("0001-01-01", {"age": 4}),
+    ],
+)
+def test_a_day_is_kept_as_it_is_or_refused_and_never_shifted(pipeline: Pipeline, day, lost):
+    pipeline.drop(delta(day=day, counts=[tool_calls(count=4)]))
+
+    pipeline.intake()
+
+    kept = None if lost else {"search": 4}
+    assert Tally(counted=kept, lost=lost) == pipeline.tally()
+    assert ([] if lost else [day]) == [row.day for row in pipeline.rows()]
+
+
+def test_what_the_contract_does_not_list_is_never_stored(pipeline: Pipeline):
+    pipeline.drop(
+        delta(
+            envelope={"host_version": "1.0.0", "user": "ada", "ci": "yes"},
+            counts=[
+                ["tool_calls", {"tool": "search", "path": "/home/ada"}, {"count": 1, "secrets": 9}],
+                ["keystrokes", {"key": "a"}, {"count": 7}],
+                ["tool_calls", {"tool": "sea rch"}, {"count": 2}],
+                ["tool_calls", {}, {"count": 4}],
+            ],
+            events=[
+                ["server_started", f"{TODAY}T10:00:00.000Z", {"transport": "stdio", "host": "ada"}],
+                ["server_started", f"{TODAY}T10:00:00.000Z", {"transport": "carrier pigeon"}],
+            ],
+        )
+    )
+
+    pipeline.intake()
+
+    (row,) = pipeline.rows()
+    assert (
+        row.envelope,
+        row.dimensions,
+        row.measures,
+    ) == ({"host_version": "1.0.0"}, {"tool": "search"}, {"count": 1, "error_count": 0})
+    (event,) = pipeline.read(lambda sql: list(buckets.events(sql, "tallyd-demo")))
+    assert event.properties == {"transport": "stdio"}
+    assert pipeline.tally().lost == {"screened": 7 + 2 + 4 + 1}
+
+
+def test_what_a_writer_lost_is_added_to_what_is_lost(pipeline: Pipeline):
+    pipeline.drop(delta(lost={"cap": 5, "error": 2, "made_up": 9}))
+
+    pipeline.intake()
+
+    assert Tally(counted={"search": 1}, lost={"cap": 5, "error": 2}) == pipeline.tally()
+
+
+def test_sums_saturate_and_never_stop_the_intake(pipeline: Pipeline):
+    """SQLite's integers end at 2^63: a hostile writer must not be able to overflow one."""
+    for _ in range(3):
+        for _ in range(2):
+            pipeline.drop(delta(counts=[tool_calls(count=MAX_SUM)] * 600))
+        pipeline.intake()
+    pipeline.drop(delta(counts=[tool_calls("other")]))
+
+    pipeline.intake()
+
+    assert pipeline.tally().counted == {"search": MAX_SUM, "other": 1}
+
+
+def test_the_same_envelope_in_another_order_is_the_same_bucket(pipeline: Pipeline):
+    pipeline.drop(delta(envelope={"os": "linux", "ci": False}))
+    pipeline.drop(delta(envelope={"ci": False, "os": "linux"}))
+
+    pipeline.intake()
+
+    assert len(pipeline.rows()) == 1
+
+
+def test_a_product_without_a_contract_keeps_its_files_until_it_has_one(pipeline: Pipeline):
+    pipeline.drop(delta("codegraph", counts=[]), product="codegraph")
+    waiting = pipeline.state / "spool/codegraph/new"
+
+    pipeline.intake()
+    assert len(list(waiting.iterdir())) == 1
+
+    pipeline.register("codegraph")
+    pipeline.intake("codegraph")
+    assert len(list(waiting.iterdir())) == 0
+
+
+def test_a_damaged_contract_stops_its_own_product_only(pipeline: Pipeline):
+    (pipeline.home / "config/contracts/broken.toml").write_text("contract = 2\n")
+    pipeline.drop()
+
+    pipeline.intake()
+
+    assert Tally(counted={"search": 1}) == pipeline.tally()

@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
-
-from support import deltas
-from support.clock import FakeClock
-from support.processes import CONTRACTS
 from tallyd import buckets, choices, losses, outbox, seal, spool
 from tallyd.contract import Contract, parse_contract
 from tallyd.intake import IntakeCount
@@ -22,6 +18,10 @@ from tallyd.paths import Paths
 from tallyd.product import ProductView, Surroundings, look_at
 from tallyd.registry import Registry
 from tallyd.store import Store, open_store
+
+from support import deltas
+from support.clock import FakeClock
+from support.processes import CONTRACTS
 
 _T = TypeVar("_T")
 

@@ -18,7 +18,13 @@ DEMO_CONTRACT = CONTRACTS / "tallyd-demo.toml"
 STUB = ROOT / "client_stub" / "python"
 _PATIENCE_S = 20.0
 # What the shell that runs the tests says about consent must not decide a test.
-_CLEARED = ("DO_NOT_TRACK", "TALLYD_DEMO_TELEMETRY", "CODEGRAPH_TELEMETRY", "CI", "TALLYD_CLOCK_AHEAD")
+_CLEARED = (
+    "DO_NOT_TRACK",
+    "TALLYD_DEMO_TELEMETRY",
+    "CODEGRAPH_TELEMETRY",
+    "CI",
+    "TALLYD_CLOCK_AHEAD",
+)
 
 
 def environ_of(home: Path, **more: str) -> dict[str, str]:
@@ -72,7 +78,9 @@ def background(
         )
     try:
         began = log.read_text().count(until)
-        wait_for(lambda: log.read_text().count(until) > began or process.poll() is not None or began)
+        wait_for(
+            lambda: log.read_text().count(until) > began or process.poll() is not None or began
+        )
         assert process.poll() is None, log.read_text()
         yield process
     finally:

@@ -1,0 +1,80 @@
+# Two commands for everybody: `make demo` and `make test`. Each sets up .venv by itself, from the
+# pinned requirements, with nothing but Python 3.11 or newer, make and a package index.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+SOURCES := daemon ingest client_stub tests
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: help demo test check format lint types layers fix requirements clean
+
+help:
+	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
+	@echo "make test          run the tests"
+	@echo "make check         format, lint, types and import layers, as CI does"
+	@echo "make fix           format, and mend what the linter can"
+	@echo "make requirements  pin the newest versions (needs uv)"
+	@echo "make clean         remove .venv and caches"
+
+demo: $(VENV)/.demo
+	@$(PYTHON) -m tallyd demo
+
+test: $(VENV)/.dev
+	@$(PYTHON) -m pytest
+
+check: format lint types layers
+
+format: $(VENV)/.dev
+	@$(VENV)/bin/ruff format --check $(SOURCES)
+
+lint: $(VENV)/.dev
+	@$(VENV)/bin/ruff check $(SOURCES)
+
+types: $(VENV)/.dev
+	@$(VENV)/bin/mypy
+
+layers: $(VENV)/.dev
+	@$(PYTHON) -m pytest -q tests/promises/test_layers.py
+
+fix: $(VENV)/.dev
+	@$(VENV)/bin/ruff check --fix $(SOURCES)
+	@$(VENV)/bin/ruff format $(SOURCES)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+
+# The pins: exact versions with hashes, for every platform and Python from 3.11 on.
+requirements:
+	@for one in runtime demo dev; do \
+	  uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
+	    --no-header --no-annotate --no-emit-index-url requirements/$$one.in -o requirements/$$one.txt || exit 1; \
+	done
+
+$(PYTHON):
+	@for one in python3 python3.13 python3.12 python3.11 python; do \
+	  if "$$one" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found="$$one"; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then echo "tallyd needs Python 3.11 or newer; none was found on the PATH" >&2; exit 1; fi; \
+	echo "setting up $(VENV) with $$($$found --version)"; \
+	"$$found" -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "Python cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
+
+# $(call install,NAME): the pinned packages of requirements/NAME.txt, then both distributions of this
+# checkout as they are. pip's lines are shortened to one per package: that is the progress.
+define install
+	@echo "installing the pinned packages of requirements/$(1).txt (about a minute, once)"
+	@{ $(PYTHON) -m pip install --require-hashes -r requirements/$(1).txt 2>&1; echo $$? > $(VENV)/.status; } \
+	  | tee $(VENV)/pip.log | sed -n 's/^Collecting \([^ ]*\).*/  \1/p'
+	@[ "$$(cat $(VENV)/.status)" = 0 ] || { tail -5 $(VENV)/pip.log >&2; exit 1; }
+	@$(PYTHON) -m pip install --quiet --no-build-isolation --no-deps -e . -e client_stub/python
+	@touch $@
+endef
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml client_stub/python/pyproject.toml | $(PYTHON)
+	$(call install,demo)
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml client_stub/python/pyproject.toml | $(PYTHON)
+	$(call install,dev)
+	@touch $(VENV)/.demo
