@@ -1,0 +1,188 @@
+"""Status: everything from the durable state alone, changing nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from support.clock import NOON
+from support.deltas import delta
+from support.pipeline import Pipeline
+from support.processes import DEMO_CONTRACT, daemon, environ_of, run, status, tallyd, wait_for
+from tallyd import lock
+from tallyd.status import gather
+
+_DAEMON = {"running", "pid", "version", "started_at", "uptime_s", "rss_bytes", "cpu_seconds"}
+_PRODUCT = {
+    "consent",
+    "machine_id",
+    "contract",
+    "endpoint",
+    "spool",
+    "buckets",
+    "outbox",
+    "last_attempt",
+    "last_success",
+    "last_verdict",
+    "next_send",
+    "lost",
+}
+
+
+def test_never_set_up_is_4_and_makes_nothing(home):
+    for arguments in (("status",), ("status", "--json")):
+        done = run("tallyd", *arguments, environ=environ_of(home), check=False)
+        assert (done.returncode, done.stderr) == (4, "")
+
+    assert os.listdir(home) == []
+
+
+def test_not_running_is_3_and_running_is_0_with_its_cost(home):
+    tallyd(home, "contract", "add", str(DEMO_CONTRACT))
+    assert run("tallyd", "status", environ=environ_of(home), check=False).returncode == 3
+
+    with daemon(home) as process:
+        done = run("tallyd", "status", "--json", environ=environ_of(home))
+        told = json.loads(done.stdout)["daemon"]
+        assert (_DAEMON, True, process.pid) == (set(told), told["running"], told["pid"])
+        assert told["rss_bytes"] > 1_000_000
+        process.kill()
+        process.wait()
+
+    assert run("tallyd", "status", environ=environ_of(home), check=False).returncode == 3
+
+
+def test_every_key_is_there_before_and_after_the_first_count(pipeline: Pipeline):
+    before = gather(pipeline.around, NOON)[0]["products"]["tallyd-demo"]
+    pipeline.drop(delta(lost={"cap": 2}))
+    pipeline.drop(b"{")
+    pipeline.intake()
+    pipeline.drop()
+    after = gather(pipeline.around, NOON)[0]["products"]["tallyd-demo"]
+
+    assert set(before) == set(after) >= _PRODUCT
+    assert after["consent"] == {
+        "state": "on",
+        "decided_by": "default",
+        "says_off": [],
+        "effective_from": None,
+    }
+    picture = [after[key] for key in ("buckets", "outbox", "lost")]
+    assert picture == [
+        {"days": 1, "rows": 1},
+        {"batches": 0, "bytes": 0},
+        {"cap": 2, "malformed": 1},
+    ]
+    assert (after["spool"]["files"], after["spool"]["quarantined"]) == (1, 1)
+
+
+def test_every_rule_that_says_off_is_named(pipeline: Pipeline):
+    pipeline.environ.update(DO_NOT_TRACK="1", TALLYD_DEMO_TELEMETRY="nope")
+
+    consent = gather(pipeline.around, NOON)[0]["products"]["tallyd-demo"]["consent"]
+
+    assert consent == {
+        "state": "off",
+        "decided_by": "DO_NOT_TRACK",
+        "says_off": ["DO_NOT_TRACK", "TALLYD_DEMO_TELEMETRY"],
+        "effective_from": None,
+    }
+
+
+def test_a_damaged_contract_is_told_and_hides_no_other_product(pipeline: Pipeline):
+    (pipeline.home / "config/contracts/broken.toml").write_text("contract = 2\n")
+
+    products = gather(pipeline.around, NOON)[0]["products"]
+
+    assert ({"problem"}, True) == (set(products["broken"]), "machine_id" in products["tallyd-demo"])
+
+
+def test_a_process_id_in_a_leftover_lock_file_means_nothing(home):
+    """After a crash another program may have that number."""
+    (home / "state").mkdir()
+    leftover = {"pid": os.getpid(), "role": "daemon", "version": "0.1.0", "started_at": 1.0}
+    (home / "state" / "daemon.lock").write_text(json.dumps(leftover))
+
+    assert not status(home)["daemon"]["running"]
+
+
+def test_the_status_path_imports_none_of_the_heavy_libraries(home):
+    program = (
+        "import sys\n"
+        "from tallyd.cli import main\n"
+        "try:\n    main(['status'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'anyio', 'httpx', 'watchfiles', 'asyncio', 'psutil'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environ_of(home),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stderr == "[]\n"
+
+
+def test_a_damaged_database_is_named_with_what_to_do(home):
+    tallyd(home, "contract", "add", str(DEMO_CONTRACT))
+    (home / "state" / "tallyd.db").write_bytes(b"no database at all" * 100)
+
+    done = run("tallyd", "status", environ=environ_of(home), check=False)
+
+    assert (done.returncode, "move the file away" in done.stderr, "Traceback" in done.stderr) == (
+        73,
+        True,
+        False,
+    )
+
+
+def test_a_database_of_a_newer_tallyd_is_left_alone(pipeline: Pipeline, home):
+    with pipeline.store.transaction() as sql:
+        sql.execute("PRAGMA user_version = 99")
+
+    for command in (["status"], ["flush"], ["show", "tallyd-demo"], ["run"]):
+        done = run("tallyd", *command, environ=environ_of(home), check=False)
+        assert (done.returncode, "newer tallyd" in done.stderr) == (73, True), command
+
+
+def test_two_daemons_started_at_once_are_one(home):
+    with daemon(home) as first:
+        second = run("tallyd", "run", environ=environ_of(home), check=False)
+        assert (second.returncode, f"process {first.pid}" in second.stderr) == (75, True)
+        assert first.poll() is None
+
+
+def test_looking_at_the_lock_never_turns_a_daemon_away(home):
+    """`status` takes the lock for an instant to see whether it is held."""
+    (home / "state").mkdir()
+    looking = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os\nfrom tallyd import lock, paths\n"
+            "p = paths.Paths.locate(os.environ)\nprint('.', flush=True)\n"
+            "while True: lock.current_holder(p)\n",
+        ],
+        env=environ_of(home),
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert looking.stdout is not None
+        looking.stdout.read(1)
+        with daemon(home):
+            wait_for(lambda: status(home)["daemon"]["running"])
+    finally:
+        looking.kill()
+        looking.communicate()
+
+
+def test_the_last_heartbeat_is_what_the_next_holder_is_told(pipeline: Pipeline):
+    paths = pipeline.around.paths
+    holder = lock.Holder(os.getpid(), "daemon", "0.1.0", NOON)
+    with lock.hold_lock(paths, holder):
+        lock.beat(paths, NOON + 60)
+    with lock.hold_lock(paths, holder) as last_beat:
+        assert last_beat == NOON + 60
