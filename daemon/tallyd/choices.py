@@ -49,7 +49,8 @@ class ChoiceFile:
 def read_choice(contract: Contract, paths: Paths, environ: Mapping[str, str]) -> ChoiceFile:
     """The state file of a product. Never raises for what stands in it: damage is an answer."""
     keys = contract.state or StateFile("")
-    file = expand_home(keys.path, environ) if keys.path else paths.choice(contract.product)
+    own = paths.choices / f"{contract.product}.json"
+    file = expand_home(keys.path, environ) if keys.path else own
     try:
         content = _read(file)
         if content is None:
@@ -116,7 +117,7 @@ def write_choice(
 def notice_shown_at(contract: Contract, paths: Paths) -> float | None:
     """When the notice for this version of the contract was shown, Unix s; None when it was not."""
     try:
-        content = _read(paths.notice(contract.product, contract.short_digest))
+        content = _read(paths.notices(contract.product) / contract.short_digest)
     except OSError:
         return None
     return unix_of(content.decode("ascii", "replace").strip()) if content is not None else None
@@ -125,7 +126,7 @@ def notice_shown_at(contract: Contract, paths: Paths) -> float | None:
 def mark_notice_shown(contract: Contract, paths: Paths, now: float) -> None:
     """Record that the notice was shown. Raises StateUnusable."""
     replace_file(
-        paths.notice(contract.product, contract.short_digest), f"{instant(now)}\n".encode("ascii")
+        paths.notices(contract.product) / contract.short_digest, f"{instant(now)}\n".encode("ascii")
     )
 
 

@@ -1,18 +1,24 @@
 """Directories for the user alone, and small files written whole or not at all.
 
 It owns two acts: making a directory with all that is above it, 0700 each; and write beside, sync,
-rename over. Whoever reads sees the old text or the new one, after a crash and a power cut too.
+rename over. Whoever reads sees the old text or the new one, after a crash and a power cut too. What
+a kill leaves beside is swept by `remove_older`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from tallyd.errors import StateUnusable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+# What `replace_file`, here and in the stub, writes beside before it renames.
+_BESIDE = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp", re.ASCII)
 
 
 def make_directory(directory: Path) -> None:
@@ -31,7 +37,7 @@ def make_directory(directory: Path) -> None:
 
 def replace_file(file: Path, content: bytes) -> None:
     """Put `content` in place of `file` (0600, its directory 0700). Raises StateUnusable."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    beside = file.with_name(f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     make_directory(file.parent)
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -49,3 +55,24 @@ def replace_file(file: Path, content: bytes) -> None:
             f"{file} cannot be written: {error.strerror}",
             "free space, or make its directory yours and writable",
         ) from error
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name was written beside another and never renamed over it."""
+    return _BESIDE.fullmatch(name) is not None
+
+
+def remove_older(directory: Path, age_s: float, now: float, is_ours: Callable[[str], bool]) -> None:
+    """Remove the files of `directory` that are ours by name and older than `age_s` at `now`.
+
+    Best effort: what cannot be removed now is there for the next sweep.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                # `abs`: a file from the future (the clock was set back) must not stay for ever.
+                age = abs(now - entry.stat(follow_symlinks=False).st_mtime)
+                if is_ours(entry.name) and age > age_s:
+                    os.unlink(entry.path)
+    except OSError:
+        return

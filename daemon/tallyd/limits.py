@@ -14,8 +14,6 @@ from typing import Final
 DELTA_MAX_BYTES: Final = 64 * 1024
 DELTA_MAX_DEPTH: Final = 8
 DELTA_NAME_MAX_CHARS: Final = 96
-# A writer needs milliseconds between create and rename; an hour covers a suspended laptop's lunch.
-TMP_LEFTOVER_S: Final = 3600
 # One quarantined file shows what is wrong; a hundred show that it goes on. At most 100 + 100 reasons,
 # and never more bytes than the spool itself may hold.
 QUARANTINE_MAX_FILES: Final = 100
@@ -70,9 +68,13 @@ RETENTION_INTERVAL_S: Final = 3600.0
 LOCK_PATIENCE_S: Final = 0.5
 # `tallyd flush` waits this long for a running daemon: two watch steps, an intake and one slow minute.
 FLUSH_PATIENCE_S: Final = 120.0
-FLUSH_LEFTOVER_S: Final = 3600
 # The last transaction of an orderly stop may not hold the process longer than this.
 STOP_PATIENCE_S: Final = 2.0
+
+# --- leftovers -----------------------------------------------------------------------------------
+# What a killed process left beside its files is swept after an hour, in seconds: between create and
+# rename lie milliseconds, and an hour covers a laptop that was suspended there.
+LEFTOVER_S: Final = 3600.0
 
 # --- files the daemon reads ----------------------------------------------------------------------
 STATE_FILE_MAX_BYTES: Final = 64 * 1024

@@ -80,13 +80,14 @@ class Paths:
         root = self.spools / product
         return SpoolDirs(root / "tmp", root / "new", root / "bad")
 
-    def choice(self, product: str) -> Path:
-        """Choice and id of a product whose contract names no state file of its own."""
-        return self.state / "consent" / f"{product}.json"
+    @property
+    def choices(self) -> Path:
+        """State files of products whose contract names none of their own, `<product>.json` each."""
+        return self.state / "consent"
 
-    def notice(self, product: str, short_digest: str) -> Path:
-        """There once the notice for that version of the contract was shown; holds the instant."""
-        return self.state / "notices" / product / short_digest
+    def notices(self, product: str) -> Path:
+        """One file per version of the contract whose notice was shown, named by its short digest."""
+        return self.state / "notices" / product
 
 
 def expand_home(path: str, environ: Mapping[str, str]) -> Path:

@@ -17,6 +17,7 @@ from tallyd.contract.parse import usable_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tallyd.contract import Contract
     from tallyd.paths import Paths, SpoolDirs
@@ -42,6 +43,8 @@ class ProductView:
     machine_id: str | None
     notice_shown_at: float | None
     spool: SpoolDirs
+    choice_file: Path
+    notice_dir: Path
     endpoint: str
 
     @property
@@ -68,6 +71,8 @@ def look_at(product: str, around: Surroundings, now: float) -> ProductView:
         machine_id=choice.machine_id,
         notice_shown_at=shown_at,
         spool=around.paths.spool(product),
+        choice_file=choice.file,
+        notice_dir=around.paths.notices(product),
         endpoint=_endpoint(contract, around.environ),
     )
 

@@ -1,23 +1,22 @@
 """Retention: everything stays bounded, and what a crash left behind is swept.
 
 Two passes, both safe to repeat: `keep_bounds` for one product (age and caps of buckets, events,
-outbox, ledger, quarantine, tmp), `sweep` for what all share (remembered names, answered flush
-requests). The oldest goes first and is counted by cause in the same transaction.
+outbox, ledger, quarantine, tmp), `sweep` for what all share (remembered names, leftovers). The oldest goes first and is counted by cause in the same transaction.
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from tallyd import buckets, ledger, losses, outbox, spool
 from tallyd.contract.days import day_of, shift_day
 from tallyd.contract.model import Rollup
+from tallyd.files import is_leftover, remove_older
 from tallyd.limits import (
     BUCKETS_MAX_ROWS,
     DELTA_ID_DAYS,
     EVENTS_MAX_ROWS,
-    FLUSH_LEFTOVER_S,
+    LEFTOVER_S,
     OUTBOX_MAX_BYTES,
 )
 from tallyd.losses import Cause
@@ -44,6 +43,8 @@ def keep_bounds(store: Store, view: ProductView, now: float) -> None:
         ledger.trim(sql, view.name)
         buckets.remove_unused_envelopes(sql, view.name)
     spool.sweep_tmp(view.spool, now)
+    remove_older(view.choice_file.parent, LEFTOVER_S, now, is_leftover)
+    remove_older(view.notice_dir, LEFTOVER_S, now, _is_notice_leftover)
     spool.trim_quarantine(view.spool)
 
 
@@ -59,16 +60,17 @@ def purge(store: Store, view: ProductView) -> None:
 
 
 def sweep(store: Store, paths: Paths, now: float) -> None:
-    """Forget names that age protects by now, and flush requests that nobody waits for."""
+    """Forget names that age protects by now; remove what killed processes left beside their files."""
     with store.transaction() as sql:
         buckets.forget_deltas_before(sql, shift_day(day_of(now), -DELTA_ID_DAYS))
-    try:
-        with os.scandir(paths.flush_requests) as entries:
-            for entry in entries:
-                if abs(now - entry.stat(follow_symlinks=False).st_mtime) > FLUSH_LEFTOVER_S:
-                    os.unlink(entry.path)
-    except OSError:
-        return
+    # Flush requests and their answers: nobody waits that long.
+    remove_older(paths.flush_requests, LEFTOVER_S, now, lambda _: True)
+    for directory in (paths.contracts, paths.choices):
+        remove_older(directory, LEFTOVER_S, now, is_leftover)
+
+
+def _is_notice_leftover(name: str) -> bool:
+    return is_leftover(name) or name.endswith(".claim")
 
 
 def _cap_days(sql: sqlite3.Connection, view: ProductView) -> None:

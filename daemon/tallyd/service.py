@@ -79,7 +79,7 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
 
 
 async def flush(around: Surroundings, clock: Clock) -> FlushResult:
-    """One intake and one delivery of every product, here and now.
+    """One intake, one delivery and one tidying of every product, here and now.
 
     Raises AlreadyRunning when a daemon holds the lock, StateUnusable when the state refuses.
     """
@@ -116,6 +116,7 @@ async def _flush(passes: Passes) -> FlushResult:
             "quarantined": count.quarantined,
             **delivery.as_json(),
         }
+    await passes.keep_bounds()
     return result
 
 

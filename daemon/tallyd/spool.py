@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import Malformed, StateUnusable
-from tallyd.files import make_directory
+from tallyd.files import make_directory, remove_older
 from tallyd.limits import (
     DELTA_MAX_BYTES,
     DELTA_NAME_MAX_CHARS,
+    LEFTOVER_S,
     QUARANTINE_MAX_BYTES,
     QUARANTINE_MAX_FILES,
-    TMP_LEFTOVER_S,
 )
 
 if TYPE_CHECKING:
@@ -156,27 +156,32 @@ def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
     # A hostile name may be too long for ".why" or not be text at all: it gets one of ours.
     name = entry.name if entry.dropped_at is not None else f"unnamed-{entry.id & (2**64 - 1):016x}"
     make_directory(dirs.bad)
+    target = str(dirs.bad / name)
+    # The reason first: killed in between, the file is still in new/ and comes here again.
+    _write_reason(target + _WHY, entry.name, reason)
     try:
-        target = str(dirs.bad / name)
         if os.path.lexists(target):
             _remove(target)
         os.rename(entry.path, target)
     except FileNotFoundError:
-        return
+        _remove(target + _WHY)
     except OSError as error:
         raise StateUnusable(
             f"{entry.path} cannot be set aside: {error.strerror}", "make the spool writable"
         ) from error
+    trim_quarantine(dirs)
+
+
+def _write_reason(file: str, name: str, reason: str) -> None:
+    """Best effort: the reason is a help for people, setting the file aside is what counts."""
     try:
-        descriptor = os.open(target + _WHY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as why:
             why.write(f"{reason}\n")
-            if name != entry.name:
-                why.write(f"its name was {entry.name!r}\n")
+            if not os.path.basename(file).startswith(name):
+                why.write(f"its name was {name!r}\n")
     except OSError:
-        # The reason is a help for people; the file itself is out of the way already.
         return
-    trim_quarantine(dirs)
 
 
 def trim_quarantine(dirs: SpoolDirs) -> None:
@@ -200,15 +205,9 @@ def trim_quarantine(dirs: SpoolDirs) -> None:
             _remove(path + _WHY)
 
 
-def sweep_tmp(dirs: SpoolDirs, now: float) -> int:
-    """Remove what a killed writer left in `tmp/` over an hour ago; returns how many."""
-    swept = 0
-    for path, about in _files(dirs.tmp):
-        # `abs`: a file from the future (the clock was set back) must not stay for ever.
-        if abs(now - about.st_mtime) > TMP_LEFTOVER_S:
-            _remove(path)
-            swept += 1
-    return swept
+def sweep_tmp(dirs: SpoolDirs, now: float) -> None:
+    """Remove what a killed writer left in `tmp/` over an hour ago."""
+    remove_older(dirs.tmp, LEFTOVER_S, now, lambda _: True)
 
 
 def purge(dirs: SpoolDirs) -> None:

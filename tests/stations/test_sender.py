@@ -167,7 +167,7 @@ def _do_not_track(pipeline: Pipeline) -> None:
 
 
 def _damage(pipeline: Pipeline) -> None:
-    file = pipeline.around.paths.choice("tallyd-demo")
+    file = pipeline.view().choice_file
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("{")
 

@@ -11,7 +11,7 @@ from support.deltas import delta, name_of
 from support.pipeline import Pipeline, Tally
 from tallyd import spool
 from tallyd.errors import Malformed
-from tallyd.limits import DELTA_MAX_BYTES, QUARANTINE_MAX_FILES, TMP_LEFTOVER_S
+from tallyd.limits import DELTA_MAX_BYTES, LEFTOVER_S, QUARANTINE_MAX_FILES
 
 
 def _new(pipeline: Pipeline) -> str:
@@ -123,7 +123,7 @@ def test_quarantine_is_bounded_and_the_oldest_go_first_with_their_reasons(pipeli
 
 def test_what_a_killed_writer_left_in_tmp_is_swept_after_an_hour(pipeline: Pipeline):
     tmp = _new(pipeline).replace("/new", "/tmp")
-    for name, age_s in (("old", TMP_LEFTOVER_S + 1), ("young", 60), ("ahead", -TMP_LEFTOVER_S - 1)):
+    for name, age_s in (("old", LEFTOVER_S + 1), ("young", 60), ("ahead", -LEFTOVER_S - 1)):
         with open(f"{tmp}/{name}", "w"):
             pass
         os.utime(f"{tmp}/{name}", (NOON - age_s, NOON - age_s))
