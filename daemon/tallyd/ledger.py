@@ -16,7 +16,7 @@ from tallyd.limits import LEDGER_MAX_BODIES, LEDGER_MAX_ROWS
 if TYPE_CHECKING:
     import sqlite3
 
-    from tallyd.outbox import Batch
+    from tallyd.batch import Batch
 
 
 class Verdict(Enum):

@@ -8,27 +8,13 @@ transaction.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallyd import losses
+from tallyd.batch import Batch
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Immutable bytes with a UUID. `counted` is what is lost with it, `lost` what it reports lost."""
-
-    batch_id: str
-    product: str
-    sealed_at: float
-    body: bytes
-    events: int
-    counted: int
-    lost: Mapping[str, int]
 
 
 def put(sql: sqlite3.Connection, batch: Batch) -> None:

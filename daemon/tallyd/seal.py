@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallyd import buckets, losses, outbox
+from tallyd.batch import Batch
 from tallyd.contract.days import day_of, instant
 from tallyd.contract.model import Rollup
 from tallyd.limits import BODY_MAX_BYTES
-from tallyd.outbox import Batch
 from tallyd.wire import NIL_UUID, WireEvent, canonical, render_body, rollup_event
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from tallyd.losses import Cause
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tallyd.batch import Batch
     from tallyd.clock import Clock
     from tallyd.contract.model import Endpoint
-    from tallyd.outbox import Batch
     from tallyd.product import ProductView
     from tallyd.store import Store
     from tallyd.transport import Answer

@@ -20,9 +20,9 @@ import anyio
 from tallyd import __version__, heartbeat, lock, logs, requests
 from tallyd.errors import TallydError
 from tallyd.files import make_directory
-from tallyd.heartbeat import StopReason
 from tallyd.limits import HEARTBEAT_INTERVAL_S, RETENTION_INTERVAL_S
 from tallyd.passes import Passes
+from tallyd.runs import StopReason
 from tallyd.store import open_store
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tallyd import buckets, heartbeat, ledger, lock, losses, outbox, spool
+from tallyd import buckets, ledger, lock, losses, outbox, runs, spool
 from tallyd.contract.days import instant
 from tallyd.errors import NotRegistered
 from tallyd.product import look_at
@@ -45,7 +45,7 @@ def gather(around: Surroundings, now: float) -> tuple[dict[str, object], int]:
     else:
         try:
             with store.reading() as sql:
-                report["last_stop"] = heartbeat.last_stop(sql)
+                report["last_stop"] = _stop(runs.last_stop(sql))
                 report["products"] = {name: _product(sql, name, around, now) for name in names}
         finally:
             store.close()
@@ -150,6 +150,12 @@ def _kept(sql: sqlite3.Connection, view: ProductView) -> dict[str, object]:
         "next_send": _instant(ledger.next_send(sql, view.name)),
         "lost": losses.totals(sql, view.name),
     }
+
+
+def _stop(stop: runs.Stop | None) -> dict[str, object] | None:
+    if stop is None:
+        return None
+    return {"at": instant(stop.at), "reason": stop.reason.word, "uptime_s": round(stop.uptime_s, 3)}
 
 
 def _instant(unix_s: float | None) -> str | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from support.clock import NOON
 from support.pipeline import Pipeline
 from tallyd import buckets, choices, heartbeat
-from tallyd.heartbeat import StopReason
 from tallyd.lock import Holder
+from tallyd.runs import StopReason
 
 _HOLDER = Holder(pid=1, role="daemon", version="0.1.0", started_at=NOON)
 

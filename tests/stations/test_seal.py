@@ -9,9 +9,9 @@ from support.clock import DAY_S, TODAY
 from support.deltas import delta, tool_calls
 from support.pipeline import Pipeline, Tally
 from tallyd import outbox, seal
+from tallyd.batch import Batch
 from tallyd.contract.days import shift_day
 from tallyd.limits import BODY_MAX_BYTES
-from tallyd.outbox import Batch
 
 
 def _batches(pipeline: Pipeline) -> list[Batch]:
