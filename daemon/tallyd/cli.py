@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tallyd.store import Store
 
 _BEGAN = time.monotonic()
-EXIT_USAGE, EXIT_CONFIG, EXIT_INTERRUPTED = 64, 78, 130
+EXIT_USAGE, EXIT_BUG, EXIT_CONFIG, EXIT_INTERRUPTED = 64, 70, 78, 130
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(_arguments: argparse.Namespace) -> int:
+    import logging
+
     import anyio
 
     from tallyd import logs, service, settings
@@ -60,12 +62,20 @@ def _run(_arguments: argparse.Namespace) -> int:
     chosen = settings.read_settings(around.paths)
     logs.set_up(chosen.log_level)
     os.umask(0o077)
-    anyio.run(service.serve, around, chosen, SystemClock(), _BEGAN)
-    # The order is done and recorded. Not sys.exit: it would wait for the watcher's thread, which
-    # looks up only once a step (1.5 s), and a stop takes at most 100 ms.
+    code = 0
+    try:
+        anyio.run(service.serve, around, chosen, SystemClock(), _BEGAN)
+    except (TallydError, KeyboardInterrupt):
+        # Before anything was started.
+        raise
+    except BaseException:
+        logging.getLogger("tallyd").critical("action=crashed", exc_info=True)
+        code = EXIT_BUG
+    # All is recorded. Not sys.exit: it would wait for the watcher's thread, which looks up only once
+    # a step (1.5 s), and a stop takes at most 100 ms.
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -9,15 +9,16 @@ handed a view of a product whose consent is on.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tallyd import buckets, losses, spool
+from tallyd import buckets, logs, losses, spool
 from tallyd.contract.days import day_of, shift_day
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
 from tallyd.delta import parse_delta
-from tallyd.errors import Malformed
+from tallyd.errors import Malformed, StateUnusable
 from tallyd.limits import MAX_DAYS_AHEAD
 from tallyd.losses import Cause
 from tallyd.wire import canonical
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from tallyd.product import ProductView
     from tallyd.spool import NewEntry
     from tallyd.store import Store
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -75,8 +79,7 @@ def merge_batch(
                 continue
             readable.append((entry, parse_delta(content, view.name)))
         except Malformed as reason:
-            spool.quarantine(entry, view.spool, str(reason))
-            done.quarantined += 1
+            done.quarantined += _set_aside(entry, view, str(reason))
     today = day_of(now)
     with store.transaction() as sql:
         known = buckets.known_deltas(sql, [entry.id for entry, _ in readable])
@@ -97,6 +100,16 @@ def merge_batch(
         spool.discard(entry)
     done.merged, done.known, done.predating = len(fresh), len(known), len(predating)
     return done
+
+
+def _set_aside(entry: NewEntry, view: ProductView, reason: str) -> bool:
+    """Quarantine one file. Where that is refused it stays, is met again, and stops no other."""
+    try:
+        spool.quarantine(entry, view.spool, reason)
+    except StateUnusable as problem:
+        _log.warning(logs.line("quarantine_failed", product=view.name, why=problem))
+        return False
+    return True
 
 
 def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, today: str) -> None:

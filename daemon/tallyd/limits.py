@@ -43,6 +43,8 @@ WATCH_DEBOUNCE_MS: Final = 3000
 BODY_MAX_BYTES: Final = 64 * 1024
 # A machine that boots does not send at once: a fleet rebooted together spreads over a minute.
 FIRST_SEND_JITTER_S: Final = 60.0
+# The longest a delivery sleeps without looking at the wall clock, which a suspended machine sets forward.
+DELIVERY_LOOK_S: Final = 60.0
 # Intervals are stretched or shrunk by up to a fifth, so that two machines drift apart within days.
 INTERVAL_JITTER: Final = 0.2
 # A backlog goes on after the gateway's one-minute window has passed.

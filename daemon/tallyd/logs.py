@@ -22,6 +22,8 @@ _PRIORITIES = {
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = f"level={record.levelname.lower()} {record.getMessage()}"
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
         if "JOURNAL_STREAM" in os.environ:
             return f"<{_PRIORITIES.get(record.levelno, 6)}>{line}"
         return f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S%z')} {line}"

@@ -16,7 +16,7 @@ from anyio import CapacityLimiter, Lock, to_thread
 
 from tallyd import choices, intake, ledger, logs, retention, seal, sender, spool
 from tallyd.errors import NotRegistered
-from tallyd.limits import FIRST_SEND_JITTER_S, INTERVAL_JITTER, MERGE_BATCH_FILES
+from tallyd.limits import DELIVERY_LOOK_S, FIRST_SEND_JITTER_S, INTERVAL_JITTER, MERGE_BATCH_FILES
 from tallyd.product import look_at
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Passes:
     def _due(self, *, at_start: bool) -> tuple[list[str], float]:
         now = self._clock.now()
         due: list[str] = []
-        next_in_s = FIRST_SEND_JITTER_S
+        next_in_s = DELIVERY_LOOK_S
         for view in self.views():
             if not view.consent.is_on:
                 continue

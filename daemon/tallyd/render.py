@@ -144,6 +144,7 @@ def _product_text(name: str, product: Report) -> list[str]:
     attempt = f" (last answer: {product['last_verdict']}, {product['last_attempt']})"
     lines = [
         f"{name}: {consent['state']}, decided by {consent['decided_by']}{since}{says_off}",
+        f"  choice      {product['choice_file']}",
         f"  machine id  {product['machine_id'] or 'none yet'}",
         f"  contract    {product['contract']['digest']}, schema {product['contract']['schema_version']}",
         f"  endpoint    {product['endpoint']}",

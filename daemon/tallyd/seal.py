@@ -16,7 +16,9 @@ from tallyd import buckets, losses, outbox
 from tallyd.batch import Batch
 from tallyd.contract.days import day_of, instant
 from tallyd.contract.model import Rollup
+from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
 from tallyd.limits import BODY_MAX_BYTES
+from tallyd.losses import Cause
 from tallyd.wire import NIL_UUID, WireEvent, canonical, render_body, rollup_event
 
 if TYPE_CHECKING:
@@ -36,27 +38,35 @@ class Planned:
     events: list[WireEvent]
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a freeze would make, and the counts that it would find unlisted by now."""
+
+    batches: list[Planned]
+    unlisted: int
+
+
 def freeze(store: Store, view: ProductView, machine_id: str, now: float) -> int:
     """Move every finished day, and every single event, into the outbox; returns how many batches."""
     today = day_of(now)
     with store.transaction() as sql:
-        planned = list(plan(sql, view.contract, today))
-        if not planned:
-            return 0
-        lost = losses.take_unsent(sql, view.name)
-        for one in planned:
+        planned = plan(sql, view.contract, today)
+        losses.add(sql, view.name, {Cause.SCREENED: planned.unlisted})
+        lost = losses.take_unsent(sql, view.name) if planned.batches else {}
+        for one in planned.batches:
             batch_id = str(uuid.uuid4())
             outbox.put(sql, _batch(view.contract, one, machine_id, batch_id, now, lost))
             lost = {}
         last_event = max((one.id for one in buckets.events(sql, view.name)), default=0)
         buckets.remove_sealed(sql, view.name, today, last_event)
-    return len(planned)
+    return len(planned.batches)
 
 
 def is_due(store: Store, view: ProductView, now: float) -> bool:
     """Whether there is something to freeze."""
     with store.reading() as sql:
-        return next(plan(sql, view.contract, day_of(now)), None) is not None
+        planned = plan(sql, view.contract, day_of(now))
+    return bool(planned.batches or planned.unlisted)
 
 
 def preview(store: Store, view: ProductView, now: float) -> tuple[bytes, bool] | None:
@@ -71,31 +81,50 @@ def preview(store: Store, view: ProductView, now: float) -> tuple[bytes, bool] |
             return waiting.body, True
         lost = losses.peek_unsent(sql, view.name)
         for before_day in (day_of(now), "9999"):
-            one = next(plan(sql, view.contract, before_day), None)
-            if one is not None:
+            planned = plan(sql, view.contract, before_day)
+            if planned.batches:
+                if planned.unlisted:
+                    unlisted = lost.get(Cause.SCREENED, 0) + planned.unlisted
+                    lost = dict(sorted({**lost, Cause.SCREENED: unlisted}.items()))
                 machine_id = view.machine_id or NIL_UUID
-                return _batch(view.contract, one, machine_id, NIL_UUID, now, lost).body, False
+                first = planned.batches[0]
+                return _batch(view.contract, first, machine_id, NIL_UUID, now, lost).body, False
     return None
 
 
-def plan(sql: sqlite3.Connection, contract: Contract, before_day: str) -> Iterator[Planned]:
-    """The batches that buckets of days before `before_day` and all single events come to."""
+def plan(sql: sqlite3.Connection, contract: Contract, before_day: str) -> Plan:
+    """The batches that buckets of days before `before_day` and all single events come to.
+
+    Screened once more: the contract may have become narrower since they were counted.
+    """
     groups: dict[str, Planned] = {}
+    unlisted = 0
 
     def group(envelope: Mapping[str, object]) -> list[WireEvent]:
-        return groups.setdefault(canonical(envelope), Planned(envelope, [])).events
+        kept, _ = screen_envelope(contract, envelope)
+        return groups.setdefault(canonical(kept), Planned(kept, [])).events
 
     for one in buckets.events(sql, contract.product):
-        group(one.envelope).append(WireEvent(one.event, one.ts, one.properties, 1))
+        event = screen_event(contract, one.event, one.properties)
+        if event is None:
+            unlisted += 1
+            continue
+        group(one.envelope).append(WireEvent(one.event, one.ts, event.properties, 1))
     for row in buckets.rows(sql, contract.product, before_day):
         rollup = contract.events.get(row.event)
-        primary = rollup.primary if isinstance(rollup, Rollup) else ""
+        counts = screen_counts(contract, row.event, row.dimensions, row.measures)
+        if counts is None or not isinstance(rollup, Rollup):
+            unlisted += max(row.measures.values(), default=0)
+            continue
         group(row.envelope).append(
-            rollup_event(row.event, row.day, row.dimensions, row.measures, primary)
+            rollup_event(row.event, row.day, counts.dimensions, counts.measures, rollup.primary)
         )
-    for whole in groups.values():
-        for chunk in _chunks(contract, whole.envelope, whole.events):
-            yield Planned(whole.envelope, chunk)
+    batches = [
+        Planned(whole.envelope, chunk)
+        for whole in groups.values()
+        for chunk in _chunks(contract, whole.envelope, whole.events)
+    ]
+    return Plan(batches, unlisted)
 
 
 def _chunks(

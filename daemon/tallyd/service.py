@@ -160,7 +160,6 @@ async def _run_delivery(passes: Passes) -> None:
 
     while True:
         await _survive(deliver_due, "delivery")
-        # Never longer than a minute by the wall clock, which a suspended machine sets forward.
         await anyio.sleep(max(wait_s, 1.0))
 
 

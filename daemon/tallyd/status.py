@@ -106,6 +106,7 @@ def _product(
             "says_off": list(view.consent.says_off),
             "effective_from": view.consent.effective_from,
         },
+        "choice_file": str(view.choice_file),
         "machine_id": view.machine_id,
         "contract": {
             "digest": view.contract.short_digest,

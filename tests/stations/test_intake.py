@@ -6,9 +6,9 @@ import pytest
 from support.clock import DAY_S, TODAY
 from support.deltas import delta, name_of, tool_calls
 from support.pipeline import Pipeline, Tally
-from tallyd import buckets
+from tallyd import buckets, spool
 from tallyd.contract.days import shift_day
-from tallyd.intake import IntakeCount
+from tallyd.intake import IntakeCount, merge_batch
 from tallyd.limits import MAX_SUM, MERGE_BATCH_FILES
 
 
@@ -170,3 +170,19 @@ def test_a_damaged_contract_stops_its_own_product_only(pipeline: Pipeline):
     pipeline.intake()
 
     assert Tally(counted={"search": 1}) == pipeline.tally()
+
+
+def test_a_bad_file_that_cannot_be_set_aside_stops_no_other(pipeline: Pipeline):
+    pipeline.drop(b"{oops")
+    pipeline.drop()
+    (pipeline.state / "spool/tallyd-demo/bad").symlink_to("/proc/1/nowhere")
+
+    for _ in range(2):
+        merge_batch(
+            pipeline.store,
+            pipeline.view(),
+            spool.list_new("tallyd-demo", pipeline.view().spool),
+            pipeline.clock.now(),
+        )
+
+    assert Tally(new=1, counted={"search": 1}) == pipeline.tally()

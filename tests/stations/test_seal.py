@@ -170,3 +170,36 @@ def test_batch_ids_are_all_different(pipeline: Pipeline):
 
     ids = [one.batch_id for one in _batches(pipeline)]
     assert all(first != second for first, second in pairwise(sorted(ids)))
+
+
+def test_a_contract_that_became_narrower_takes_effect_before_the_seal(pipeline: Pipeline):
+    """Counted when it was listed, sealed when it is not: nothing unlisted may leave."""
+    pipeline.drop(
+        delta(
+            day=shift_day(TODAY, -1),
+            counts=[
+                tool_calls(count=3),
+                ["tool_calls", {"tool": "x", "client_name": "c"}, {"count": 4}],
+            ],
+            events=[["server_started", f"{TODAY}T10:00:00.000Z", {"transport": "stdio"}]],
+        )
+    )
+    pipeline.intake()
+    text = pipeline.view().contract.text.decode()
+    narrower = text.replace('values = ["stdio", "http"]', 'values = ["http"]').replace(
+        "dimensions.client_name", "dimensions.agent_name"
+    )
+    pipeline.register("tallyd-demo", text=narrower.encode())
+    shown = seal.preview(pipeline.store, pipeline.view(), pipeline.clock.now())
+
+    pipeline.seal()
+
+    (batch,) = _batches(pipeline)
+    body = json.loads(batch.body)
+    props = [one["props"] for one in body["events"]]
+    assert sorted(props, key=lambda one: one["tool"]) == [
+        {"tool": "search", "count": 3, "error_count": 0},
+        {"tool": "x", "count": 4, "error_count": 0},
+    ]
+    assert shown is not None
+    assert (body["lost"], json.loads(shown[0])["lost"]) == ({"screened": 1}, {"screened": 1})
