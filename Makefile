@@ -3,16 +3,17 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-SOURCES := daemon ingest client_stub tests
+SOURCES := daemon ingest client_stub tests benchmarks
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test check format lint types layers fix requirements clean
+.PHONY: help demo test bench check format lint types layers fix requirements clean
 
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
 	@echo "make test          run the tests"
+	@echo "make bench         what a count, a start, a merge, an idle minute and a stop cost"
 	@echo "make check         format, lint, types and import layers, as CI does"
 	@echo "make fix           format, and mend what the linter can"
 	@echo "make requirements  pin the newest versions (needs uv)"
@@ -23,6 +24,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@$(PYTHON) -m pytest
+
+bench: $(VENV)/.dev
+	@PYTHONPATH=tests $(PYTHON) benchmarks/figures.py
 
 check: format lint types layers
 
