@@ -37,7 +37,9 @@ CONTRACT_MAX_BYTES: Final = 64 * 1024
 
 PRODUCT_NAME: Final = r"[a-z0-9][a-z0-9-]{0,31}"
 _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
+_URL = re.compile(r"[!-\[\]-~]+", re.ASCII)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_AT = re.compile(r"\(at [^()]*\)$")
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
@@ -58,10 +60,18 @@ def parse_contract(text: bytes, file: str) -> Contract:
         raise ContractError(file, line, "", "is not UTF-8", "save it as UTF-8") from None
     try:
         values = tomllib.loads(source)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         at = _AT_LINE.search(str(error))
-        problem = f"is not TOML: {_AT_LINE.sub('', str(error)).strip()}"
-        raise ContractError(file, int(at[1]) if at else 0, "", problem) from None
+        line = int(at[1]) if at else source.rstrip().count("\n") + 1
+        problem = f"is not TOML: {_AT.sub('', str(error)).strip()}"
+        raise ContractError(file, line, "", problem) from None
+    except RecursionError:
+        problem = "is nested too deeply"
+        raise ContractError(file, 0, "", problem, "a contract is a short file") from None
+    except ValueError:
+        # Python refuses to read what would take it long.
+        problem = "holds a number of thousands of digits"
+        raise ContractError(file, 0, "", problem, "write fewer") from None
     root = Table(file, source, (), values)
     root.integer("contract", low=1, high=1)
     product = root.table("product", required=True)
@@ -86,6 +96,9 @@ def parse_contract(text: bytes, file: str) -> Contract:
 
 def usable_url(url: str) -> bool:
     """Whether `url` may be an endpoint: https, or plain http to this machine only."""
+    # urlsplit forgives line breaks, spaces and backslashes, which others read as another host.
+    if _URL.fullmatch(url) is None:
+        return False
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -136,8 +149,6 @@ def _consent(table: Table) -> ConsentPolicy:
     table.choice("terminal", "any", ("any",))
     if table.texts("modes", ()):
         table.fail("modes", "is not supported yet", "leave it empty")
-    if any(ord(character) < ord(" ") for character in policy.notice):
-        table.fail("notice", "holds a control character", "write one line of plain text")
     table.finish()
     return policy
 
@@ -169,6 +180,9 @@ def _state(table: Table) -> StateFile:
         updated=keys.text("updated", defaults.updated),
         default_source=table.text("default_source", defaults.default_source),
     )
+    names = [state.enabled, state.id, state.source, state.notice, state.updated]
+    if "" in names or len(set(names)) != len(names):
+        table.fail("keys", "gives two things one name", "write a name of its own for each")
     keys.finish()
     table.finish()
     return state
