@@ -194,7 +194,8 @@ about = "A run."
 ENV_ON = 'on = ["1", "true", "yes", "on"]'
 TARGETS = 'properties.targets = { type = "list", of = "token", max = 24, max_items = 12 }'
 EDGES = "edges = [100, 1000, 10000]"
-# (old text, new text, key in the message, what would be right). The line is that of the old text.
+# (old text, new text, key in the message, what would be right). The line named is one of the new
+# text, or that of its table where a key is missing.
 WRONG = [
     ("contract = 1", "contract = 2", "contract", "a number from 1 to 1"),
     ("contract = 1", 'contract = "1"', "contract", "write it without quotes"),
@@ -280,12 +281,9 @@ def test_what_is_wrong_is_named_by_file_line_and_key_with_what_would_be_right(
     ), str(error)
     shown = error.key.replace("properties.", "").replace("dimensions.", "")
     assert (key, len(str(error)) < 300) == (shown, True)
-    assert last_part(error.key, content.split("\n")[error.line - 1]), str(error)
-
-
-def last_part(key: str, line: str) -> bool:
-    """Whether a line sets `key` or the table it belongs to."""
-    return any(part in line for part in key.split("."))
+    at = GOOD[: GOOD.index(old)].count("\n") + 1
+    headers = [n for n, line in enumerate(content.split("\n"), 1) if line[:1] == "[" and n <= at]
+    assert error.line in {*range(at, at + new.count("\n") + 1), *headers[-1:]}, str(error)
 
 
 @pytest.mark.parametrize(

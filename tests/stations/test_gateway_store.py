@@ -195,18 +195,21 @@ def test_a_batch_id_is_remembered_for_32_days(
     assert Stored(events=[kept("uninstall", {})] * count, batches=2) == gateway.stored()
 
 
-def test_a_refused_batch_does_not_put_off_the_pruning(gateway: Gateway, clock: FakeClock):
-    gateway.post(batch(batch_id=BATCH))
+def test_a_repeated_batch_does_not_put_off_the_pruning(gateway: Gateway, clock: FakeClock):
+    """It writes nothing, so it prunes nothing, and the next batch of the day has to."""
+    first, second, third = (BATCH[:-1] + digit for digit in "123")
+    gateway.post(batch(batch_id=first))
+    clock.time = days_ahead(20)
+    gateway.post(batch(batch_id=second))
     clock.time = days_ahead(40)
-    (pages,) = gateway.store._sql.execute("PRAGMA page_count").fetchone()
-    gateway.store._sql.execute(f"PRAGMA max_page_count = {pages}")
-    many = batch(*(rollup(f"tool{n}" + "x" * 50, day="2026-12-29") for n in range(100)))
-    refused = gateway.post(many)
-    gateway.store._sql.execute("PRAGMA max_page_count = 100000")
+    gateway.post(batch(batch_id=second))
 
-    gateway.post(batch(batch_id=BATCH[:-1] + "2"))
+    gateway.post(batch(batch_id=third))
 
-    assert (refused.status, gateway.stored().batches) == (503, 1)
+    sql = sqlite3.connect(gateway.file)
+    remembered = [found for (found,) in sql.execute("SELECT batch_id FROM batch ORDER BY batch_id")]
+    sql.close()
+    assert [second, third] == remembered
 
 
 # --- products -------------------------------------------------------------------------------------
