@@ -168,6 +168,7 @@ def test_what_instant_writes_is_read_back_and_lies_in_its_day(unix_ms: int):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     st.text(max_size=34)
