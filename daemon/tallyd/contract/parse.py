@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # A contract is read by people; the largest reference system needs 12 KiB.
 CONTRACT_MAX_BYTES: Final = 64 * 1024
 # tomllib takes time with the square of a dotted key's parts: 27 s for a key of 64 KiB, 2 s for
-# seven of 8 KiB. The longest line of our contracts has 300 characters.
+# seven of 8 KiB. The longest line of our contracts has under 200 characters.
 LINE_MAX_CHARS: Final = 8 * 1024
 
 PRODUCT_NAME: Final = r"[a-z0-9][a-z0-9-]{0,31}"
