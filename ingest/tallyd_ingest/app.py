@@ -7,6 +7,7 @@ the contract lists is on the disk.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter, fail_after, to_thread
@@ -46,24 +47,22 @@ def make_app(
         return PlainTextResponse(metrics.render(now()), media_type="text/plain; version=0.0.4")
 
     async def take_events(request: Request) -> Response:
-        length = request.headers.get("content-length", "")
-        if not length.isascii() or not length.isdigit() or int(length[:20]) == 0:
+        told = request.headers.get("content-length", "")
+        if not told.isascii() or not told.isdigit() or not told.strip("0"):
             return Response(status_code=411)
-        if int(length[:20]) > BODY_MAX_BYTES:
+        length = int(told.lstrip("0")[:20])
+        if length > BODY_MAX_BYTES:
             return Response(status_code=413)
         try:
             with fail_after(BODY_PATIENCE_S):
-                content = await request.body()
-        except TimeoutError:
-            return Response(status_code=408)
-        except ClientDisconnect:
-            return Response(status_code=400)
-        try:
+                content = await _read_body(request, length)
             encoding = request.headers.get("content-encoding", "").strip().lower()
             batch = read_batch(decompress(content, encoding), contracts, now())
+        except TimeoutError:
+            return Response(status_code=408)
         except TooLarge:
             return Response(status_code=413)
-        except BadBody:
+        except (BadBody, ClientDisconnect):
             return Response(status_code=400)
         if batch is None:
             metrics.dropped["unknown_product"] += 1
@@ -85,7 +84,7 @@ def make_app(
             metrics.totals["batches_deduplicated"] += 1
         return Response(status_code=204)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", root, methods=["GET"]),
             Route("/healthz", healthz, methods=["GET"]),
@@ -93,6 +92,25 @@ def make_app(
             Route("/v1/events", take_events, methods=["POST"]),
         ]
     )
+    # A redirect would read the host header and send it back; another path is 404.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _read_body(request: Request, length: int) -> bytes:
+    """The body, read no further than the cap. Raises TooLarge, or BadBody when it is not `length`.
+
+    A chunked body is as long as it likes, whatever content-length stands beside it.
+    """
+    content = bytearray()
+    async with aclosing(request.stream()) as chunks:
+        async for chunk in chunks:
+            content += chunk
+            if len(content) > BODY_MAX_BYTES:
+                raise TooLarge
+    if len(content) != length:
+        raise BadBody("content-length lies")
+    return bytes(content)
 
 
 def _page(contracts: Mapping[str, Contract]) -> str:

@@ -70,8 +70,8 @@ def decompress(content: bytes, encoding: str) -> bytes:
         raise BadBody("not gzip") from None
     if len(plain) > BODY_MAX_BYTES:
         raise TooLarge
-    if not unzip.eof:
-        raise BadBody("gzip is cut short")
+    if not unzip.eof or unzip.unused_data:
+        raise BadBody("gzip is cut short or followed by something")
     return plain
 
 

@@ -49,7 +49,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         _say(f"tallyd-ingest: {error.name} is not installed; run: pip install 'tallyd[ingest]'")
         return EXIT_UNAVAILABLE
-    contracts = {one.product: one for one in map(_read_contract, arguments.contract)}
+    contracts: dict[str, Contract] = {}
+    for file in arguments.contract:
+        contract = _read_contract(file)
+        if contracts.setdefault(contract.product, contract) is not contract:
+            raise ContractError(
+                file, 0, "product.name", "names the product of another file", "give one for each"
+            )
     store = Store(arguments.db)
     try:
         listener = socket.create_server(
@@ -111,6 +117,13 @@ def _clock() -> Callable[[], float]:
     return lambda: time.time() + ahead_s
 
 
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; write a number from 0 to 65535")
+    return port
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
@@ -146,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         "--db", metavar="PATH", required=True, help="the SQLite file to keep rows in"
     )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    serve.add_argument("--port", type=int, default=8787, help="port to listen on (8787; 0: any)")
+    serve.add_argument("--port", type=_port, default=8787, help="port to listen on (8787; 0: any)")
     serve.set_defaults(run=_serve)
     export = commands.add_parser("export", help="print what is stored")
     export.add_argument("--db", metavar="PATH", required=True, help="the SQLite file")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from tallyd_ingest.limits import BATCH_ID_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from tallyd_ingest.body import Batch
 
@@ -36,32 +38,29 @@ class Store:
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
         """Open or make the database. Raises StoreUnusable."""
+        self._file = file
         self._pruned_on = ""
-        try:
-            os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-            self._sql = sqlite3.connect(
-                file, timeout=5, isolation_level=None, check_same_thread=False
-            )
-            self._sql.execute("PRAGMA journal_mode = WAL")
-            self._sql.execute("PRAGMA synchronous = FULL")
-            version = self._sql.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
+        with ExitStack() as on_failure:
+            try:
+                os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+                self._sql = sqlite3.connect(
+                    file, timeout=5, isolation_level=None, check_same_thread=False
+                )
+                on_failure.callback(self._sql.close)
+                self._opened = _identity(file)
+                self._make_ready()
+            except (OSError, sqlite3.Error) as error:
                 raise StoreUnusable(
-                    f"{file} was written by a newer tallyd-ingest; upgrade this one"
-                )
-            if version < 1:
-                script = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-                self._sql.executescript(
-                    f"BEGIN; {script}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-                )
-        except (OSError, sqlite3.Error) as error:
-            raise StoreUnusable(
-                f"{file} cannot be opened: {error}; free space or mend its permissions"
-            ) from error
+                    f"{file} cannot be opened: {error}; free space or mend its permissions"
+                ) from error
+            on_failure.pop_all()
 
     def accept(self, batch: Batch, today: str) -> bool:
         """Add a batch; False when its id was seen before. Raises StoreUnusable, then nothing is kept."""
         try:
+            # SQLite goes on writing to a file that was moved away or deleted, where nobody looks.
+            if _identity(self._file) != self._opened:
+                raise StoreUnusable(f"{self._file} is another file now; restart to use it")
             self._sql.execute("BEGIN IMMEDIATE")
             try:
                 is_new = self._accept(batch, today)
@@ -69,15 +68,17 @@ class Store:
                 self._sql.rollback()
                 raise
             self._sql.commit()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             if self._sql.in_transaction:
                 self._sql.rollback()
             raise StoreUnusable(str(error)) from error
+        if is_new:
+            self._pruned_on = today
         return is_new
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Every rollup row, oldest day first, as `export --json` prints it."""
-        found = self._sql.execute(
+        found = self._read(
             "SELECT product, day, machine_id, event, envelope, dimensions, measure, value"
             " FROM rollup ORDER BY day, product, machine_id, event, envelope, dimensions, measure"
         )
@@ -95,7 +96,7 @@ class Store:
 
     def events(self) -> Iterator[dict[str, object]]:
         """Every single event, in the order of arrival, as `export --events --json` prints it."""
-        for product, machine_id, event, ts, envelope, properties in self._sql.execute(
+        for product, machine_id, event, ts, envelope, properties in self._read(
             "SELECT product, machine_id, event, ts, envelope, properties FROM event ORDER BY id"
         ):
             yield {
@@ -144,5 +145,33 @@ class Store:
             self._sql.execute(
                 "DELETE FROM batch WHERE seen_day < ?", (shift_day(today, -BATCH_ID_DAYS),)
             )
-            self._pruned_on = today
         return True
+
+    def _make_ready(self) -> None:
+        """Bring the file to this schema. Raises StoreUnusable when it is not ours to touch."""
+        version = self._sql.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise StoreUnusable(
+                f"{self._file} was written by a newer tallyd-ingest; upgrade this one"
+            )
+        if version < 1 and self._sql.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None:
+            raise StoreUnusable(f"{self._file} is another program's database; give another file")
+        self._sql.execute("PRAGMA journal_mode = WAL")
+        self._sql.execute("PRAGMA synchronous = FULL")
+        if version < 1:
+            script = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+            self._sql.executescript(
+                f"BEGIN; {script}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+
+    def _read(self, query: str) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._sql.execute(query)
+        except sqlite3.Error as error:
+            raise StoreUnusable(f"{self._file} cannot be read: {error}") from error
+
+
+def _identity(file: str | os.PathLike[str]) -> tuple[int, int]:
+    """Which file this is, whatever its name."""
+    found = os.stat(file)
+    return found.st_dev, found.st_ino

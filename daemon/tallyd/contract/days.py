@@ -10,12 +10,13 @@ import re
 from datetime import UTC, date, datetime, timedelta
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z", re.ASCII)
+# Newer Pythons read 24:00 as the next midnight; `instant` never writes it.
+_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T(?!24)\d{2}:\d{2}:\d{2}\.\d{3}Z", re.ASCII)
 
 
 def day_of(unix_s: float) -> str:
     """The UTC day that holds the instant `unix_s`."""
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d")
+    return datetime.fromtimestamp(unix_s, UTC).date().isoformat()
 
 
 def is_day(text: object) -> bool:
@@ -36,8 +37,8 @@ def shift_day(day: str, days: int) -> str:
 
 def instant(unix_s: float) -> str:
     """`unix_s` as `YYYY-MM-DDTHH:MM:SS.mmmZ`, cut (not rounded) to the millisecond."""
-    moment = datetime.fromtimestamp(unix_s, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    moment = datetime.fromtimestamp(unix_s, UTC).replace(tzinfo=None)
+    return f"{moment.isoformat(timespec='milliseconds')}Z"
 
 
 def is_instant(text: object) -> bool:

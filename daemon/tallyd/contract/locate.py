@@ -15,10 +15,11 @@ _PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int:
-    """The 1-based line on which `path`, or the longest part of it, is set; 0 when none of it is."""
+    """The first line (from 1) that sets `path`, or else the longest part of it; 0 when none does."""
     best_line, best_depth = 0, 0
     table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
+    # TOML knows one line break; str.splitlines knows nine more, and texts may hold them.
+    for number, line in enumerate(text.split("\n"), 1):
         header = _HEADER.match(line)
         if header is not None:
             table = _parts(header[1])
@@ -28,10 +29,18 @@ def line_of(text: str, path: tuple[str, ...]) -> int:
             if key is None:
                 continue
             here = table + _parts(key[1])
-        depth = len(here)
-        if depth > best_depth and path[:depth] == here:
+        depth = _common(here, path)
+        if depth > best_depth:
             best_line, best_depth = number, depth
     return best_line
+
+
+def _common(here: tuple[str, ...], path: tuple[str, ...]) -> int:
+    """How many leading parts both share."""
+    pairs = zip(here, path, strict=False)
+    return next(
+        (at for at, (one, other) in enumerate(pairs) if one != other), min(len(here), len(path))
+    )
 
 
 def _parts(dotted: str) -> tuple[str, ...]:

@@ -34,18 +34,22 @@ if TYPE_CHECKING:
 
 # A contract is read by people; the largest reference system needs 12 KiB.
 CONTRACT_MAX_BYTES: Final = 64 * 1024
+# tomllib takes time with the square of a dotted key's parts: 27 s for a key of 64 KiB, 2 s for
+# seven of 8 KiB. The longest line of our contracts has under 200 characters.
+LINE_MAX_CHARS: Final = 8 * 1024
 
 PRODUCT_NAME: Final = r"[a-z0-9][a-z0-9-]{0,31}"
 _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
+_URL = re.compile(r"[!-\[\]-~]+", re.ASCII)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_AT = re.compile(r"\(at [^()]*\)$")
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
 def parse_contract(text: bytes, file: str) -> Contract:
     """The contract that `text` says; `file` is only named in messages.
 
-    Raises ContractError when it is not UTF-8, not TOML, over CONTRACT_MAX_BYTES, or not in the
-    grammar.
+    Raises ContractError when it is not UTF-8, not TOML, over its caps, or not in the grammar.
     """
     if len(text) > CONTRACT_MAX_BYTES:
         raise ContractError(
@@ -56,12 +60,24 @@ def parse_contract(text: bytes, file: str) -> Contract:
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         raise ContractError(file, line, "", "is not UTF-8", "save it as UTF-8") from None
+    for number, one in enumerate(source.split("\n"), 1):
+        if len(one) > LINE_MAX_CHARS:
+            problem = f"is a line of over {LINE_MAX_CHARS // 1024} KiB"
+            raise ContractError(file, number, "", problem, "break it into several")
     try:
         values = tomllib.loads(source)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         at = _AT_LINE.search(str(error))
-        problem = f"is not TOML: {_AT_LINE.sub('', str(error)).strip()}"
-        raise ContractError(file, int(at[1]) if at else 0, "", problem) from None
+        line = int(at[1]) if at else source.rstrip().count("\n") + 1
+        problem = f"is not TOML: {_AT.sub('', str(error)).strip()}"
+        raise ContractError(file, line, "", problem) from None
+    except RecursionError:
+        problem = "is nested too deeply"
+        raise ContractError(file, 0, "", problem, "a contract is a short file") from None
+    except ValueError:
+        # Python refuses to read what would take it long.
+        problem = "holds a number of thousands of digits"
+        raise ContractError(file, 0, "", problem, "write fewer") from None
     root = Table(file, source, (), values)
     root.integer("contract", low=1, high=1)
     product = root.table("product", required=True)
@@ -86,6 +102,9 @@ def parse_contract(text: bytes, file: str) -> Contract:
 
 def usable_url(url: str) -> bool:
     """Whether `url` may be an endpoint: https, or plain http to this machine only."""
+    # urlsplit forgives line breaks, spaces and backslashes, which others read as another host.
+    if _URL.fullmatch(url) is None:
+        return False
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -136,8 +155,6 @@ def _consent(table: Table) -> ConsentPolicy:
     table.choice("terminal", "any", ("any",))
     if table.texts("modes", ()):
         table.fail("modes", "is not supported yet", "leave it empty")
-    if any(ord(character) < ord(" ") for character in policy.notice):
-        table.fail("notice", "holds a control character", "write one line of plain text")
     table.finish()
     return policy
 
@@ -169,6 +186,9 @@ def _state(table: Table) -> StateFile:
         updated=keys.text("updated", defaults.updated),
         default_source=table.text("default_source", defaults.default_source),
     )
+    names = [state.enabled, state.id, state.source, state.notice, state.updated]
+    if "" in names or len(set(names)) != len(names):
+        table.fail("keys", "gives two things one name", "write a name of its own for each")
     keys.finish()
     table.finish()
     return state

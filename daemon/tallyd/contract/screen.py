@@ -73,17 +73,18 @@ def screen_counts(
     if screened is None:
         return None
     kept: dict[str, int] = {}
+    good = 0
     for measure in rollup.measures:
         value = measures.get(measure)
         # `type is int`: true is no integer.
         if type(value) is int and 0 <= value <= MAX_INTEGER:
             kept[measure] = value
+            good += 1
         elif measure == rollup.primary:
             return None
         else:
             kept[measure] = 0
-    stripped = screened[1] + sum(1 for name in measures if name not in kept)
-    return ScreenedCounts(screened[0], kept, stripped)
+    return ScreenedCounts(screened[0], kept, screened[1] + len(measures) - good)
 
 
 def screen_event(

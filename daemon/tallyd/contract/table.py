@@ -7,6 +7,7 @@ that the grammar does not know. Each failure is a ContractError with file, line,
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -15,7 +16,11 @@ from tallyd.contract.errors import ContractError
 from tallyd.contract.locate import line_of
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", re.ASCII)
+# A value longer than this is not shown whole in a message.
+_SHOWN_MAX_CHARS = 80
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# Control, format (bidirectional marks among them), private and unassigned characters, line breaks.
+_UNPRINTED = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
 
 
 @dataclass(slots=True)
@@ -39,6 +44,12 @@ class Table:
         self._read.add(key)
         return self.values.get(key)
 
+    def _plain(self, key: str, text: str) -> None:
+        """Refuse what a terminal would not show as it stands: these texts are printed to people."""
+        for character in text:
+            if unicodedata.category(character) in _UNPRINTED:
+                self.fail(key, "holds a control character", "write one line of plain text")
+
     def _required(self, key: str, what: str) -> object:
         value = self._get(key)
         if value is None:
@@ -51,7 +62,8 @@ class Table:
         if value is None:
             return default if default is not None else ""
         if not isinstance(value, str) or (not value and default is None):
-            self.fail(key, f"{value!r} is not a text", 'write it in quotes, like "…"')
+            self.fail(key, f"{_shown(value)} is not a text", 'write it in quotes, like "…"')
+        self._plain(key, value)
         return value
 
     def optional_text(self, key: str) -> str | None:
@@ -62,7 +74,7 @@ class Table:
         """A text that matches `pattern` whole; `what` says so in words."""
         value = self.text(key)
         if re.fullmatch(pattern, value, re.ASCII) is None:
-            self.fail(key, f"{value!r} is not {what}", f"it must match {pattern}")
+            self.fail(key, f"{_shown(value)} is not {what}", f"it must match {pattern}")
         return value
 
     def integer(self, key: str, default: int | None = None, *, low: int, high: int) -> int:
@@ -71,9 +83,11 @@ class Table:
         if value is None and default is not None:
             return default
         if isinstance(value, bool) or not isinstance(value, int):
-            self.fail(key, f"{value!r} is not a whole number", "write it without quotes")
+            self.fail(key, f"{_shown(value)} is not a whole number", "write it without quotes")
         if not low <= value <= high:
-            self.fail(key, f"{value} is out of range", f"write a number from {low} to {high}")
+            self.fail(
+                key, f"{_shown(value)} is out of range", f"write a number from {low} to {high}"
+            )
         return value
 
     def boolean(self, key: str, *, default: bool) -> bool:
@@ -82,7 +96,9 @@ class Table:
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.fail(key, f"{value!r} is neither true nor false", "write true or false, unquoted")
+            self.fail(
+                key, f"{_shown(value)} is neither true nor false", "write true or false, unquoted"
+            )
         return value
 
     def choice(self, key: str, default: str, choices: tuple[str, ...]) -> str:
@@ -92,7 +108,7 @@ class Table:
             return default
         if value not in choices:
             listed = ", ".join(f'"{one}"' for one in choices)
-            self.fail(key, f"{value!r} is not known", f"write one of {listed}")
+            self.fail(key, f"{_shown(value)} is not known", f"write one of {listed}")
         return str(value)
 
     def duration_s(self, key: str, default: str, *, low_s: float, high_s: float) -> float:
@@ -103,12 +119,14 @@ class Table:
         if match is None:
             self.fail(
                 key,
-                f"{value!r} is not a length of time",
+                f"{_shown(value)} is not a length of time",
                 'write a number and a unit, like "6h" (ms, s, m, h or d)',
             )
         seconds = float(match[1]) * _SECONDS[match[2]]
         if not low_s <= seconds <= high_s:
-            self.fail(key, f"{value!r} is out of range", f"write {low_s:g} to {high_s:g} seconds")
+            self.fail(
+                key, f"{_shown(value)} is out of range", f"write {low_s:g} to {high_s:g} seconds"
+            )
         return seconds
 
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
@@ -120,6 +138,8 @@ class Table:
             self.fail(key, "is not a list of texts", 'write it like ["one", "two"]')
         if len(set(value)) != len(value):
             self.fail(key, "names something twice", "write each text once")
+        for one in value:
+            self._plain(key, one)
         return tuple(value)
 
     def integers(self, key: str) -> tuple[int, ...]:
@@ -138,7 +158,7 @@ class Table:
                 self.fail(key, "is missing", f"write a table [{dotted}]")
             value = {}
         if not isinstance(value, Mapping):
-            self.fail(key, f"{value!r} is not a table", "write it as a table")
+            self.fail(key, f"{_shown(value)} is not a table", "write it as a table")
         return Table(self.file, self.source, (*self.path, key), value)
 
     def tables(self, key: str) -> list[Table]:
@@ -154,7 +174,9 @@ class Table:
         """Every entry as (name, table), in the order of the file; each name must match."""
         for name in self.values:
             if re.fullmatch(name_pattern, name, re.ASCII) is None:
-                self.fail(name, f"{name!r} is no name for {what}", f"it must match {name_pattern}")
+                self.fail(
+                    name, f"{_shown(name)} is no name for {what}", f"it must match {name_pattern}"
+                )
         return [(name, self.table(name)) for name in self.values]
 
     def finish(self) -> None:
@@ -163,3 +185,13 @@ class Table:
             if key not in self._read:
                 known = ", ".join(sorted(self._read))
                 self.fail(key, "is not known here", f"known keys: {known}")
+
+
+def _shown(value: object) -> str:
+    """`value` as a message may show it: short, whatever it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # A number of thousands of digits, or tables nested by a key of a thousand parts.
+        return "the value"
+    return text if len(text) <= _SHOWN_MAX_CHARS else f"{text[:_SHOWN_MAX_CHARS]}…"
