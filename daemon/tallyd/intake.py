@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tallyd import buckets, logs, losses, spool
-from tallyd.contract.days import day_of, shift_day
+from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
 from tallyd.delta import parse_delta
 from tallyd.errors import Malformed, StateUnusable
@@ -88,7 +88,7 @@ def merge_batch(
         for entry, delta in readable:
             if entry.id not in known:
                 fresh.append(entry.id)
-                _fold_delta(fold, view.contract, delta, today)
+                _fold_delta(fold, view.contract, delta, now)
         fold.lost[Cause.MALFORMED] += done.quarantined
         buckets.add_sums(sql, view.name, fold.sums)
         buckets.add_events(sql, view.name, fold.events)
@@ -112,10 +112,10 @@ def _set_aside(entry: NewEntry, view: ProductView, reason: str) -> bool:
     return True
 
 
-def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, today: str) -> None:
+def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, now: float) -> None:
     fold.lost.update(delta.lost)
     envelope = canonical(screen_envelope(contract, delta.envelope)[0])
-    misplaced = _misplaced(delta.day, contract, today)
+    misplaced = _misplaced(delta.day, contract, now)
     for event, dimensions, measures in delta.counts:
         screened = screen_counts(contract, event, dimensions, measures)
         if screened is None or misplaced is not None:
@@ -127,17 +127,17 @@ def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, today: str) -> No
             fold.sums[*key, measure] += value
     for event, ts, properties in delta.events:
         kept = screen_event(contract, event, properties)
-        wrong_day = _misplaced(ts[:10], contract, today)
+        wrong_day = _misplaced(ts[:10], contract, now)
         if kept is None or wrong_day is not None:
             fold.lost[wrong_day or Cause.SCREENED] += 1
             continue
         fold.events.append(buckets.NewEvent(envelope, event, ts, canonical(kept.properties)))
 
 
-def _misplaced(day: str, contract: Contract, today: str) -> Cause | None:
+def _misplaced(day: str, contract: Contract, now: float) -> Cause | None:
     """Why a day is refused: days are never shifted. Text comparison is the order of ISO days."""
-    if day > shift_day(today, MAX_DAYS_AHEAD):
+    if day > shift_day(day_of(now), MAX_DAYS_AHEAD):
         return Cause.FUTURE
-    if day < shift_day(today, -contract.endpoint.max_age_days):
+    if day < oldest_day(now, contract.endpoint.max_age_days):
         return Cause.AGE
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tallyd import buckets, ledger, losses, outbox, spool
-from tallyd.contract.days import day_of, shift_day
+from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.model import Rollup
 from tallyd.files import is_leftover, remove_older
 from tallyd.limits import (
@@ -33,7 +33,7 @@ def keep_bounds(store: Store, view: ProductView, now: float) -> None:
     """Bring one product within its age and caps. Raises StateUnusable."""
     max_age_days = view.contract.endpoint.max_age_days
     with store.transaction() as sql:
-        _drop_days(sql, view, shift_day(day_of(now), -max_age_days), Cause.AGE)
+        _drop_days(sql, view, oldest_day(now, max_age_days), Cause.AGE)
         _cap_days(sql, view)
         _cap_events(sql, view)
         for batch in outbox.sealed_before(sql, view.name, now - max_age_days * 86400):

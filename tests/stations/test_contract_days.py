@@ -11,6 +11,7 @@ from tallyd.contract.days import (
     instant,
     is_day,
     is_instant,
+    oldest_day,
     rollup_instant,
     shift_day,
     unix_of,
@@ -179,3 +180,13 @@ def test_no_text_makes_the_readers_fail(text: str):
 
     assert (read is None or isinstance(read, float), is_day(text) in (True, False)) == (True, True)
     assert is_instant(text) in (True, False)
+
+
+def test_the_oldest_day_is_the_one_whose_noon_is_within_the_window():
+    noon = unix_of("2026-11-20T12:00:00.000Z")
+    assert noon is not None
+
+    assert [oldest_day(noon + off, 30) for off in (-1, 0, 1, 43199, 43200, 43201)] == [
+        *["2026-10-21"] * 2,
+        *["2026-10-22"] * 4,
+    ]

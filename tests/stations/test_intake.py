@@ -91,6 +91,17 @@ def test_a_day_is_kept_as_it_is_or_refused_and_never_shifted(pipeline: Pipeline,
     assert ([] if lost else [day]) == [row.day for row in pipeline.rows()]
 
 
+def test_a_day_is_refused_when_its_rollup_would_be_too_old_for_the_gateway(pipeline: Pipeline):
+    """A rollup is dated at noon: from noon on, the day 30 days back is outside the gateway's window."""
+    pipeline.clock.pass_s(1)
+    pipeline.drop(delta(day=shift_day(TODAY, -30), counts=[tool_calls(count=4)]))
+    pipeline.drop(delta(day=shift_day(TODAY, -29), counts=[tool_calls(count=1)]))
+
+    pipeline.intake()
+
+    assert Tally(counted={"search": 1}, lost={"age": 4}) == pipeline.tally()
+
+
 def test_what_the_contract_does_not_list_is_never_stored(pipeline: Pipeline):
     pipeline.drop(
         delta(

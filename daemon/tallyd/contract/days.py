@@ -35,6 +35,17 @@ def shift_day(day: str, days: int) -> str:
     return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
 
 
+def oldest_day(now: float, window_days: int) -> str:
+    """The oldest day whose rollup, dated at noon, lies within the last `window_days` at `now`.
+
+    A gateway looks at the rollup's instant, so a day kept until midnight would be refused there.
+    """
+    at = now - window_days * 86400
+    day = day_of(at)
+    noon = unix_of(rollup_instant(day))
+    return shift_day(day, 1) if noon is not None and noon < at else day
+
+
 def instant(unix_s: float) -> str:
     """`unix_s` as `YYYY-MM-DDTHH:MM:SS.mmmZ`, cut (not rounded) to the millisecond."""
     moment = datetime.fromtimestamp(unix_s, UTC).replace(tzinfo=None)
