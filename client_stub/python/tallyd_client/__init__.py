@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from tallyd_client._cells import Moved
+
 __version__ = _drop.STUB_VERSION
 __all__ = ["Client"]
 
@@ -63,6 +65,7 @@ class Client:
         self.problem: "str | None" = None
         self._policy: "_policy.Policy | None" = None
         self._sources: "list[Source]" = []
+        self._bound: "dict[Any, Callable[[], int]]" = {}
         self._events: "list[tuple[str, float, dict[str, Any]]]" = []
         self._lost = {"cap": new_cell(), "error": new_cell()}
         self._lost_marks = {"cap": 0, "error": 0}
@@ -76,19 +79,29 @@ class Client:
         except Exception as error:
             self.problem = str(error) or type(error).__name__
 
-    def counter(self, event: str, **dimensions: "Any") -> "Callable[[], int]":
+    def counter(self, event: str, /, **dimensions: "Any") -> "Callable[[], int]":
         """A callable that adds one to `event` with exactly these dimensions. Bind it once."""
         first = FirstCount(self._begin)
+        bound: "Callable[[], int]" = chain.from_iterable(first).__next__
         try:
-            source = Source(event, tuple(dimensions))
-            source.good[tuple(dimensions.values())] = first.cell
+            names, values = tuple(dimensions), tuple(dimensions.values())
+            # Bound again and again, it is still one counter: a thousand calls cost one cell.
+            known = self._bound.get((event, names, values))
+            if known is not None:
+                return known
+            if len(self._bound) >= _MAX_KEYS:
+                first.cell = self._lost["cap"]
+                return bound
+            source = Source(event, names)
+            source.good[values] = first.cell
+            self._bound[event, names, values] = bound
             self._sources.append(source)
         except Exception:
             # A value that cannot be a key: counted, and lost as an error of the host's.
             first.cell = self._lost["error"]
-        return chain.from_iterable(first).__next__
+        return bound
 
-    def rollup(self, event: str, *dimension_names: str) -> "Callable[..., None]":
+    def rollup(self, event: str, /, *dimension_names: str) -> "Callable[..., None]":
         """A function `count(*values, ok=True)` that adds one to `event` under these dimensions.
 
         `ok=False` adds to the event's second measure, its errors, too.
@@ -119,7 +132,7 @@ class Client:
         self._sources.append(source)
         return count
 
-    def event(self, name: str, **properties: "Any") -> None:
+    def event(self, name: str, /, **properties: "Any") -> None:
         """Tell of one event, now."""
         try:
             if len(self._events) < _MAX_EVENTS:
@@ -193,35 +206,39 @@ class Client:
 
     def _drain_once(self, policy: "_policy.Policy") -> None:
         now, began = time.time(), self._window_began
-        moved = [(source, source.fresh()) for source in list(self._sources)]
+        moved = [one for source in list(self._sources) for one in source.fresh()]
         events = list(self._events)
         lost = {one: calls_of(cell) - self._lost_marks[one] for one, cell in self._lost.items()}
-        if events or any(lost.values()) or any(fresh for _, fresh in moved):
+        if moved or events or any(lost.values()):
             since = policy.consent_since()
             # Off, or chosen within this window: some of it was counted under another decision, and
             # all of it goes nowhere.
-            if since is not None and since < _drop.instant(began):
+            if since is not None and since < began:
                 # A drain in the first second of a day is the midnight drain: yesterday's counts.
                 day_s = began if now % _DAY_S < 1.0 else now
                 screened = policy.screen(moved, events)
                 for cause, count in lost.items():
-                    screened.lost[cause] = screened.lost.get(cause, 0) + count
+                    screened.lose(cause, count)
                 if not self._writer.drop(policy, screened, day_s):
                     return
-            self._settle(moved, len(events), lost)
+                while screened:
+                    if not self._writer.drop(policy, screened, day_s):
+                        # What is dropped is dropped; the rest waits for the next drain.
+                        kept = {place for place, _, _ in screened.counts}
+                        moved = [one for place, one in enumerate(moved) if place not in kept]
+                        self._settle(moved, lost)
+                        self._events[: len(events)] = [
+                            events[place] for place, _, _ in screened.events
+                        ]
+                        return
+            self._settle(moved, lost)
+            del self._events[: len(events)]
         self._window_began = now
 
-    def _settle(
-        self,
-        moved: "list[tuple[Source, list[tuple[Any, int, int]]]]",
-        events: int,
-        lost: "dict[str, int]",
-    ) -> None:
+    def _settle(self, moved: "list[Moved]", lost: "dict[str, int]") -> None:
         """Mark as dropped what a drain took."""
-        for source, fresh in moved:
-            for key, calls, _ in fresh:
-                source.marks[key] = calls
-        del self._events[:events]
+        for source, key, calls, _ in moved:
+            source.marks[key] = calls
         for cause, count in lost.items():
             self._lost_marks[cause] += count
 
@@ -234,10 +251,10 @@ class Client:
             had_thread = self._has_thread
             self._new_process()
             self._settle(
-                [(source, source.fresh()) for source in self._sources],
-                len(self._events),
+                [one for source in self._sources for one in source.fresh()],
                 {one: calls_of(cell) - self._lost_marks[one] for one, cell in self._lost.items()},
             )
+            self._events.clear()
             # A bound counter tells of its first count once in its life, and that was in the parent.
             if had_thread:
                 self._begin()
