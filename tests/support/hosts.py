@@ -105,12 +105,16 @@ def start_host(
     *flags: str,
     python: str = sys.executable,
     contract: Any = None,
+    before: str = "",
     environ: dict[str, str] | None = None,
     **popen: Any,
 ) -> subprocess.Popen[str]:
-    """Start a host program; its stdout and stderr are pipes unless `popen` says otherwise."""
+    """Start a host program; its stdout and stderr are pipes unless `popen` says otherwise.
+
+    `before` is code that runs before the stub is imported.
+    """
     return subprocess.Popen(
-        [python, *flags, "-c", program(code, contract)],
+        [python, *flags, "-c", before + program(code, contract)],
         env=environ_of_host(home) if environ is None else environ,
         text=True,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen},

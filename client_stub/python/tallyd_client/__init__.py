@@ -19,6 +19,7 @@ costs: `json`, `threading`, `pathlib` and their kind take longer than all of thi
 import _thread
 import atexit
 import os
+import sys
 import time
 from itertools import chain
 
@@ -75,7 +76,11 @@ class Client:
             self._policy = _policy.Policy(product, version, contract, envelope or {})
             atexit.register(self._at_exit)
             if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=self._after_fork)
+                os.register_at_fork(
+                    before=self._before_fork,
+                    after_in_parent=self._after_fork_in_parent,
+                    after_in_child=self._after_fork,
+                )
         except Exception as error:
             self.problem = str(error) or type(error).__name__
 
@@ -162,8 +167,8 @@ class Client:
         self._is_off = False
         self._has_thread = False
         self._draining = _thread.allocate_lock()
-        self._wake = _thread.allocate_lock()
-        self._wake.acquire()
+        self._wake, self._ended = _new_lock(), _new_lock()
+        self._thread_id = 0
         self._writer = _drop.Writer()
         self._window_began = time.time()
 
@@ -176,21 +181,31 @@ class Client:
                 # Off now is off for the life of this process: no thread, no file, no second look.
                 self._is_off = True
                 return
-            _thread.start_new_thread(self._run, ())
-            self._has_thread = True
+            self._start_thread()
+            process = sys.modules.get("multiprocessing.process")
+            if process is not None and process.parent_process() is not None:
+                self._drain_at_child_exit()
         except Exception:
-            self._has_thread = False
+            return
 
-    def _run(self) -> None:
+    def _start_thread(self) -> None:
+        self._wake, self._ended = _new_lock(), _new_lock()
+        _thread.start_new_thread(self._run, (self._wake, self._ended))
+        self._has_thread = True
+
+    def _run(self, wake: "_thread.LockType", ended: "_thread.LockType") -> None:
         try:
-            # A fork's child makes itself a new lock and a new thread.
-            wake = self._wake
-            while not self._is_closed:
+            self._thread_id = _thread.get_native_id()
+            # Another lock in the place of this one: another thread, or soon.
+            while self._wake is wake and not self._is_closed:
                 to_midnight_s = _DAY_S - time.time() % _DAY_S
                 wake.acquire(True, min(_DRAIN_INTERVAL_S, to_midnight_s))
-                self._drain(_PATIENCE_S)
+                if self._wake is wake:
+                    self._drain(_PATIENCE_S)
         except Exception:
             self._has_thread = False
+        finally:
+            ended.release()
 
     def _drain(self, patience_s: float) -> None:
         try:
@@ -245,6 +260,25 @@ class Client:
     def _at_exit(self) -> None:
         self._drain(_EXIT_PATIENCE_S)
 
+    def _before_fork(self) -> None:
+        """End the thread: a host that forks has none of ours, and Python warns it of none."""
+        try:
+            if self._has_thread:
+                wake, self._wake = self._wake, _new_lock()
+                wake.release()
+                if self._ended.acquire(True, _PATIENCE_S):
+                    self._ended.release()
+                    _wait_until_gone(self._thread_id)
+        except Exception:
+            return
+
+    def _after_fork_in_parent(self) -> None:
+        try:
+            if self._has_thread and not self._is_closed:
+                self._start_thread()
+        except Exception:
+            self._has_thread = False
+
     def _after_fork(self) -> None:
         """In a fork's child: what the parent counted is the parent's to drop."""
         try:
@@ -255,8 +289,35 @@ class Client:
                 {one: calls_of(cell) - self._lost_marks[one] for one, cell in self._lost.items()},
             )
             self._events.clear()
+            util = sys.modules.get("multiprocessing.util")
+            if util is not None:
+                # It forgets in its child what was to be done at exit, so this has to come later.
+                util.register_after_fork(self, Client._drain_at_child_exit)
             # A bound counter tells of its first count once in its life, and that was in the parent.
             if had_thread:
                 self._begin()
         except Exception:
             self._is_closed = True
+
+    def _drain_at_child_exit(self) -> None:
+        """A child of multiprocessing ends without what `atexit` was told, in most of its kinds."""
+        try:
+            sys.modules["multiprocessing.util"].Finalize(None, self._at_exit, exitpriority=0)
+        except Exception:
+            return
+
+
+def _new_lock() -> "_thread.LockType":
+    """A lock that is taken."""
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    return lock
+
+
+def _wait_until_gone(thread_id: int) -> None:
+    """Wait, a tenth of a second at most, until the system has buried a thread that ended."""
+    task = "/proc/self/task/%d" % thread_id
+    for _ in range(1000):
+        if not os.path.exists(task):
+            return
+        time.sleep(0.0001)
