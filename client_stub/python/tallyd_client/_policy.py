@@ -225,7 +225,8 @@ def _load(file: "str | os.PathLike[str]") -> "dict[str, Any]":
 
     import tomllib
 
-    with open(file, "rb") as opened:
+    # A number would be the host's own descriptor, closed by us.
+    with open(os.fspath(file), "rb") as opened:
         content = opened.read()
     text = content.decode("utf-8")
     return dict(tomllib.loads(text), digest=hashlib.sha256(content).hexdigest(), text=text)
