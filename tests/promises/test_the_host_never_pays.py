@@ -394,6 +394,24 @@ search(); search(); search()
     assert (code, Dropped({"search": counted})) == (done.returncode, dropped(home))
 
 
+@pytest.mark.parametrize("version", PYTHONS)
+def test_a_host_that_counts_last_of_all_ends_without_a_crash(home: Path, version: str):
+    """Up to Python 3.10 an interpreter that ends while a thread of ours begins reads freed memory."""
+    code = """
+import atexit
+search()
+late = client.counter("tool_calls", tool="late")
+late_client = Client("tallyd-demo", "1", contract=contract)
+atexit.register(late_client.counter("tool_calls", tool="at exit"))
+"""
+    before = "import atexit\natexit.register(lambda: late())\n"
+    run = {"python": python_of(version), "before": before}
+    ends = [run_host(home, code, "-X", "dev", **run).returncode for _ in range(15)]
+
+    assert ends == [0] * 15
+    assert dropped(home) == Dropped({"search": 15, "atexit": 15})
+
+
 def test_what_a_host_counts_while_it_exits_is_dropped(home: Path):
     """Handlers run in the reverse order of registration, so the host's later ones come first."""
     run_host(

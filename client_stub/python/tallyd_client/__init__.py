@@ -156,15 +156,14 @@ class Client:
         """Drop what was counted and stop; later counts go nowhere."""
         self._drain(_PATIENCE_S)
         self._is_closed = True
-        try:
-            self._wake.release()
-        except RuntimeError:
-            return
+        self._end_thread(_PATIENCE_S)
+        self._has_thread = False
 
     def _new_process(self) -> None:
         """What belongs to one process: its locks, its writer's epoch, whether it began to count."""
         self._first = new_cell()
         self._is_off = False
+        self._is_exiting = False
         self._has_thread = False
         self._draining = _thread.allocate_lock()
         self._wake, self._ended = _new_lock(), _new_lock()
@@ -174,7 +173,7 @@ class Client:
 
     def _begin(self) -> None:
         """At the first count of this process: look at consent, and start the thread if it is on."""
-        if self._first() > 1:
+        if self._first() > 1 or self._is_exiting:
             return
         try:
             if self._policy is None or self._policy.consent_since() is None:
@@ -257,18 +256,38 @@ class Client:
         for cause, count in lost.items():
             self._lost_marks[cause] += count
 
-    def _at_exit(self) -> None:
-        self._drain(_EXIT_PATIENCE_S)
-
-    def _before_fork(self) -> None:
-        """End the thread: a host that forks has none of ours, and Python warns it of none."""
+    def _end_thread(self, patience_s: float) -> None:
+        """Tell the thread to end, and wait until it did."""
         try:
             if self._has_thread:
                 wake, self._wake = self._wake, _new_lock()
                 wake.release()
-                if self._ended.acquire(True, _PATIENCE_S):
+                if self._ended.acquire(True, patience_s):
                     self._ended.release()
-                    _wait_until_gone(self._thread_id)
+        except Exception:
+            return
+
+    def _at_exit(self) -> None:
+        self._drain(_EXIT_PATIENCE_S)
+        # An interpreter that takes itself apart around a thread crashes, up to Python 3.10.
+        self._is_exiting = True
+        self._end_thread(_EXIT_PATIENCE_S)
+        self._has_thread = False
+
+    def _before_fork(self) -> None:
+        """End the thread: a host that forks has none of ours, and Python warns it of none."""
+        if self._has_thread:
+            self._end_thread(_PATIENCE_S)
+            self._wait_until_gone()
+
+    def _wait_until_gone(self) -> None:
+        """Wait, a tenth of a second at most, until the system has buried a thread that ended."""
+        try:
+            task = "/proc/self/task/%d" % self._thread_id
+            for _ in range(1000):
+                if not os.path.exists(task):
+                    return
+                time.sleep(0.0001)
         except Exception:
             return
 
@@ -312,12 +331,3 @@ def _new_lock() -> "_thread.LockType":
     lock = _thread.allocate_lock()
     lock.acquire()
     return lock
-
-
-def _wait_until_gone(thread_id: int) -> None:
-    """Wait, a tenth of a second at most, until the system has buried a thread that ended."""
-    task = "/proc/self/task/%d" % thread_id
-    for _ in range(1000):
-        if not os.path.exists(task):
-            return
-        time.sleep(0.0001)
