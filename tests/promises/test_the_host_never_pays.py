@@ -150,7 +150,7 @@ def test_on_means_no_socket_either(home: Path):
 
 def test_no_signal_handler_is_set_and_no_signal_blocked(home: Path):
     """The system's own view: what is caught of the 31 plain signals, ignored and blocked."""
-    code = """
+    before = """
 import signal
 def view():
     status = open("/proc/self/status").read().splitlines()
@@ -158,10 +158,12 @@ def view():
     handlers = [signal.getsignal(one) for one in sorted(signal.valid_signals())]
     return [(name, int(mask, 16) & 0x7FFFFFFF) for name, mask in masks], handlers
 was = view()
+"""
+    code = """
 search(); count("tool"); client.drain(); client.close()
 print(len(was[0]), view() == was)
 """
-    assert run_host(home, code).stdout == "3 True\n"
+    assert run_host(home, code, before=before).stdout == "3 True\n"
 
 
 _HOSTILE = r"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import time
 from collections.abc import Callable
@@ -234,6 +235,28 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
 @pytest.mark.slow
+def test_a_host_killed_in_the_middle_of_a_file_leaves_the_half_in_tmp(home: Path):
+    """The system kills whoever writes past its limit, with the file at exactly the limit."""
+    done = run_host(
+        home,
+        """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+search()
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+client.drain()
+""",
+    )
+
+    spool = spool_of(home)
+    assert done.returncode == -signal.SIGXFSZ
+    assert (
+        list(spool.new.iterdir()),
+        [file.stat().st_size for file in spool.tmp.iterdir()],
+    ) == ([], [100])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["open", "os.rename"])
 @pytest.mark.parametrize("which", [1, 2, 3])
 def test_a_drop_of_several_files_that_fails_between_them_counts_nothing_twice(
@@ -360,8 +383,10 @@ def test_directories_and_files_are_for_the_user_alone(new_client: NewClient, hom
     before = os.umask(0)
     try:
         client = new_client()
-        client.counter("tool_calls", tool="search")()
-        client.drain()
+        search = client.counter("tool_calls", tool="search")
+        for _ in range(2):
+            search()
+            client.drain()
     finally:
         os.umask(before)
 
@@ -370,7 +395,7 @@ def test_directories_and_files_are_for_the_user_alone(new_client: NewClient, hom
         for one in home.rglob("*")
         if one.suffix != ".json"
     }
-    (delta_file,) = spool_of(home).new.iterdir()
+    deltas = [stat.S_IMODE(file.stat().st_mode) for file in spool_of(home).new.iterdir()]
     assert modes == {
         "config": "0o700",
         "config/contracts": "0o700",
@@ -384,7 +409,7 @@ def test_directories_and_files_are_for_the_user_alone(new_client: NewClient, hom
         "state/spool/tallyd-demo/new": "0o700",
         "state/spool/tallyd-demo/tmp": "0o700",
     }
-    assert stat.S_IMODE(delta_file.stat().st_mode) == 0o600
+    assert deltas == [0o600, 0o600]
 
 
 def test_the_first_drop_registers_the_contract_as_its_author_wrote_it(

@@ -126,9 +126,9 @@ def run_host(home: Path, code: str, *flags: str, **how: Any) -> subprocess.Compl
     with start_host(home, code, *flags, **how) as process:
         try:
             out, err = process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
+        finally:
+            # Whatever ended the waiting: a host that hangs must not outlive its test.
             process.kill()
-            raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
