@@ -337,7 +337,7 @@ def test_a_stderr_that_nobody_reads_does_not_hold_the_exit(home: Path):
 
 
 def test_a_stderr_whose_reader_is_gone_does_not_change_the_exit(home: Path):
-    """What Python cannot flush at exit makes it end with 120."""
+    """The write fails with a broken pipe; the notice was not shown, and the host never hears of it."""
     reading, writing = os.pipe()
     os.close(reading)
     try:

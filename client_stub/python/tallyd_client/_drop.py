@@ -303,14 +303,9 @@ def _say(line: str) -> None:
         stream.flush()
         return
     if os.name != "nt":
-        import select
+        from select import select
 
-        poll = select.poll()
-        poll.register(descriptor, select.POLLOUT)
-        # A pipe that nobody reads any more is no place for it either: what a stream cannot write
-        # now it tries again at exit, and the host's exit code tells of that.
-        broken = any(events & select.POLLERR for _, events in poll.poll(0))
-        if broken or not select.select([], [descriptor], [], 0)[1]:
+        if not select([], [descriptor], [], 0)[1]:
             raise OSError("stderr is full")
     stream.write("%s\n" % line)
     stream.flush()
