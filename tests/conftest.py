@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.clock import FakeClock
+from support.hosts import clients
 from support.pipeline import Pipeline
+from tallyd_client import Client
 
 
 @pytest.fixture
@@ -32,3 +34,10 @@ def pipeline(home: Path, clock: FakeClock) -> Iterator[Pipeline]:
     with Pipeline.open(home, clock) as made:
         made.register("tallyd-demo")
         yield made
+
+
+@pytest.fixture
+def new_client(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Client]]:
+    """Makes clients in this process, of the demo's built contract unless told otherwise."""
+    with clients(home, monkeypatch) as make:
+        yield make

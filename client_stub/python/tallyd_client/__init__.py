@@ -19,6 +19,7 @@ costs: `json`, `threading`, `pathlib` and their kind take longer than all of thi
 import _thread
 import atexit
 import os
+import sys
 import time
 from itertools import chain
 
@@ -29,6 +30,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from tallyd_client._cells import Moved
 
 __version__ = _drop.STUB_VERSION
 __all__ = ["Client"]
@@ -63,6 +66,7 @@ class Client:
         self.problem: "str | None" = None
         self._policy: "_policy.Policy | None" = None
         self._sources: "list[Source]" = []
+        self._bound: "dict[Any, Callable[[], int]]" = {}
         self._events: "list[tuple[str, float, dict[str, Any]]]" = []
         self._lost = {"cap": new_cell(), "error": new_cell()}
         self._lost_marks = {"cap": 0, "error": 0}
@@ -72,23 +76,37 @@ class Client:
             self._policy = _policy.Policy(product, version, contract, envelope or {})
             atexit.register(self._at_exit)
             if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=self._after_fork)
+                os.register_at_fork(
+                    before=self._before_fork,
+                    after_in_parent=self._after_fork_in_parent,
+                    after_in_child=self._after_fork,
+                )
         except Exception as error:
             self.problem = str(error) or type(error).__name__
 
-    def counter(self, event: str, **dimensions: "Any") -> "Callable[[], int]":
+    def counter(self, event: str, /, **dimensions: "Any") -> "Callable[[], int]":
         """A callable that adds one to `event` with exactly these dimensions. Bind it once."""
         first = FirstCount(self._begin)
+        bound: "Callable[[], int]" = chain.from_iterable(first).__next__
         try:
-            source = Source(event, tuple(dimensions))
-            source.good[tuple(dimensions.values())] = first.cell
+            names, values = tuple(dimensions), tuple(dimensions.values())
+            # Bound again and again, it is still one counter: a thousand calls cost one cell.
+            known = self._bound.get((event, names, values))
+            if known is not None:
+                return known
+            if len(self._bound) >= _MAX_KEYS:
+                first.cell = self._lost["cap"]
+                return bound
+            source = Source(event, names)
+            source.good[values] = first.cell
+            self._bound[event, names, values] = bound
             self._sources.append(source)
         except Exception:
             # A value that cannot be a key: counted, and lost as an error of the host's.
             first.cell = self._lost["error"]
-        return chain.from_iterable(first).__next__
+        return bound
 
-    def rollup(self, event: str, *dimension_names: str) -> "Callable[..., None]":
+    def rollup(self, event: str, /, *dimension_names: str) -> "Callable[..., None]":
         """A function `count(*values, ok=True)` that adds one to `event` under these dimensions.
 
         `ok=False` adds to the event's second measure, its errors, too.
@@ -119,7 +137,7 @@ class Client:
         self._sources.append(source)
         return count
 
-    def event(self, name: str, **properties: "Any") -> None:
+    def event(self, name: str, /, **properties: "Any") -> None:
         """Tell of one event, now."""
         try:
             if len(self._events) < _MAX_EVENTS:
@@ -138,46 +156,55 @@ class Client:
         """Drop what was counted and stop; later counts go nowhere."""
         self._drain(_PATIENCE_S)
         self._is_closed = True
-        try:
-            self._wake.release()
-        except RuntimeError:
-            return
+        self._end_thread(_PATIENCE_S)
+        self._has_thread = False
 
     def _new_process(self) -> None:
         """What belongs to one process: its locks, its writer's epoch, whether it began to count."""
         self._first = new_cell()
         self._is_off = False
+        self._is_exiting = False
         self._has_thread = False
         self._draining = _thread.allocate_lock()
-        self._wake = _thread.allocate_lock()
-        self._wake.acquire()
+        self._wake, self._ended = _new_lock(), _new_lock()
+        self._thread_id = 0
         self._writer = _drop.Writer()
         self._window_began = time.time()
 
     def _begin(self) -> None:
         """At the first count of this process: look at consent, and start the thread if it is on."""
-        if self._first() > 1:
+        if self._first() > 1 or self._is_exiting:
             return
         try:
             if self._policy is None or self._policy.consent_since() is None:
                 # Off now is off for the life of this process: no thread, no file, no second look.
                 self._is_off = True
                 return
-            _thread.start_new_thread(self._run, ())
-            self._has_thread = True
+            self._start_thread()
+            process = sys.modules.get("multiprocessing.process")
+            if process is not None and process.parent_process() is not None:
+                self._drain_at_child_exit()
         except Exception:
-            self._has_thread = False
+            return
 
-    def _run(self) -> None:
+    def _start_thread(self) -> None:
+        self._wake, self._ended = _new_lock(), _new_lock()
+        _thread.start_new_thread(self._run, (self._wake, self._ended))
+        self._has_thread = True
+
+    def _run(self, wake: "_thread.LockType", ended: "_thread.LockType") -> None:
         try:
-            # A fork's child makes itself a new lock and a new thread.
-            wake = self._wake
-            while not self._is_closed:
+            self._thread_id = _thread.get_native_id()
+            # Another lock in the place of this one: another thread, or soon.
+            while self._wake is wake and not self._is_closed:
                 to_midnight_s = _DAY_S - time.time() % _DAY_S
                 wake.acquire(True, min(_DRAIN_INTERVAL_S, to_midnight_s))
-                self._drain(_PATIENCE_S)
+                if self._wake is wake:
+                    self._drain(_PATIENCE_S)
         except Exception:
             self._has_thread = False
+        finally:
+            ended.release()
 
     def _drain(self, patience_s: float) -> None:
         try:
@@ -193,40 +220,83 @@ class Client:
 
     def _drain_once(self, policy: "_policy.Policy") -> None:
         now, began = time.time(), self._window_began
-        moved = [(source, source.fresh()) for source in list(self._sources)]
+        moved = [one for source in list(self._sources) for one in source.fresh()]
         events = list(self._events)
         lost = {one: calls_of(cell) - self._lost_marks[one] for one, cell in self._lost.items()}
-        if events or any(lost.values()) or any(fresh for _, fresh in moved):
+        if moved or events or any(lost.values()):
             since = policy.consent_since()
             # Off, or chosen within this window: some of it was counted under another decision, and
             # all of it goes nowhere.
-            if since is not None and since < _drop.instant(began):
+            if since is not None and since < began:
                 # A drain in the first second of a day is the midnight drain: yesterday's counts.
                 day_s = began if now % _DAY_S < 1.0 else now
                 screened = policy.screen(moved, events)
                 for cause, count in lost.items():
-                    screened.lost[cause] = screened.lost.get(cause, 0) + count
+                    screened.lose(cause, count)
                 if not self._writer.drop(policy, screened, day_s):
                     return
-            self._settle(moved, len(events), lost)
+                while screened:
+                    if not self._writer.drop(policy, screened, day_s):
+                        # What is dropped is dropped; the rest waits for the next drain.
+                        kept = {place for place, _, _ in screened.counts}
+                        moved = [one for place, one in enumerate(moved) if place not in kept]
+                        self._settle(moved, lost)
+                        self._events[: len(events)] = [
+                            events[place] for place, _, _ in screened.events
+                        ]
+                        return
+            self._settle(moved, lost)
+            del self._events[: len(events)]
         self._window_began = now
 
-    def _settle(
-        self,
-        moved: "list[tuple[Source, list[tuple[Any, int, int]]]]",
-        events: int,
-        lost: "dict[str, int]",
-    ) -> None:
+    def _settle(self, moved: "list[Moved]", lost: "dict[str, int]") -> None:
         """Mark as dropped what a drain took."""
-        for source, fresh in moved:
-            for key, calls, _ in fresh:
-                source.marks[key] = calls
-        del self._events[:events]
+        for source, key, calls, _ in moved:
+            source.marks[key] = calls
         for cause, count in lost.items():
             self._lost_marks[cause] += count
 
+    def _end_thread(self, patience_s: float) -> None:
+        """Tell the thread to end, and wait until it did."""
+        try:
+            if self._has_thread:
+                wake, self._wake = self._wake, _new_lock()
+                wake.release()
+                if self._ended.acquire(True, patience_s):
+                    self._ended.release()
+        except Exception:
+            return
+
     def _at_exit(self) -> None:
         self._drain(_EXIT_PATIENCE_S)
+        # An interpreter that takes itself apart around a thread crashes, up to Python 3.10.
+        self._is_exiting = True
+        self._end_thread(_EXIT_PATIENCE_S)
+        self._has_thread = False
+
+    def _before_fork(self) -> None:
+        """End the thread: a host that forks has none of ours, and Python warns it of none."""
+        if self._has_thread:
+            self._end_thread(_PATIENCE_S)
+            self._wait_until_gone()
+
+    def _wait_until_gone(self) -> None:
+        """Wait, a tenth of a second at most, until the system has buried a thread that ended."""
+        try:
+            task = "/proc/self/task/%d" % self._thread_id
+            for _ in range(1000):
+                if not os.path.exists(task):
+                    return
+                time.sleep(0.0001)
+        except Exception:
+            return
+
+    def _after_fork_in_parent(self) -> None:
+        try:
+            if self._has_thread and not self._is_closed:
+                self._start_thread()
+        except Exception:
+            self._has_thread = False
 
     def _after_fork(self) -> None:
         """In a fork's child: what the parent counted is the parent's to drop."""
@@ -234,12 +304,30 @@ class Client:
             had_thread = self._has_thread
             self._new_process()
             self._settle(
-                [(source, source.fresh()) for source in self._sources],
-                len(self._events),
+                [one for source in self._sources for one in source.fresh()],
                 {one: calls_of(cell) - self._lost_marks[one] for one, cell in self._lost.items()},
             )
+            self._events.clear()
+            util = sys.modules.get("multiprocessing.util")
+            if util is not None:
+                # It forgets in its child what was to be done at exit, so this has to come later.
+                util.register_after_fork(self, Client._drain_at_child_exit)
             # A bound counter tells of its first count once in its life, and that was in the parent.
             if had_thread:
                 self._begin()
         except Exception:
             self._is_closed = True
+
+    def _drain_at_child_exit(self) -> None:
+        """A child of multiprocessing ends without what `atexit` was told, in most of its kinds."""
+        try:
+            sys.modules["multiprocessing.util"].Finalize(None, self._at_exit, exitpriority=0)
+        except Exception:
+            return
+
+
+def _new_lock() -> "_thread.LockType":
+    """A lock that is taken."""
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    return lock

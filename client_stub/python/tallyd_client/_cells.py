@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Key = tuple[bool, tuple[Any, ...]]
+    Moved = tuple["Source", Key, int, int]
 
 
 def new_cell() -> "Callable[[], int]":
@@ -62,13 +63,13 @@ class Source:
         self.bad: "dict[tuple[Any, ...], Callable[[], int]]" = {}
         self.marks: "dict[Key, int]" = {}
 
-    def fresh(self) -> "list[tuple[Key, int, int]]":
-        """(key, calls ever, calls since the last drop) of every cell that moved."""
+    def fresh(self) -> "list[Moved]":
+        """(self, key, calls ever, calls since the last drop) of every cell that moved."""
         moved = []
         for ok, cells in ((True, self.good), (False, self.bad)):
             for values, cell in list(cells.items()):
                 calls = calls_of(cell)
                 new = calls - self.marks.get((ok, values), 0)
                 if new:
-                    moved.append(((ok, values), calls, new))
+                    moved.append((self, (ok, values), calls, new))
         return moved

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 STUB_VERSION = "0.1.0"
 
-# spool-v1: a delta is at most 64 KiB; the rest is room for what stands around the counts.
-_MAX_CONTENT_BYTES = 60 * 1024
+# spool-v1: a delta is at most 64 KiB, and no number in it is over 2^53-1.
+_MAX_CONTENT_BYTES = 64 * 1024
+_MAX_INTEGER = 2**53 - 1
+_LONGEST_LOST = {"cap": _MAX_INTEGER, "error": _MAX_INTEGER}
 # spool-v1: what may wait in new/ before the oldest goes.
 _CAP_FILES = 2048
 _CAP_BYTES = 2 * 1024 * 1024
-# One drop in 64 looks at the cap: a look costs more than a drop, and the disk stays far within twice
-# the cap (2,048 drops that none looked at: one in 10^14).
+# A look at the cap costs more than a drop, so one drop in 64 looks; of larger ones, one look in 64 KiB
+# on average. The disk stays within twice the cap: 2,048 small drops that none looked at are one
+# chance in 10^14, 2 MiB of larger ones less.
 _LOOK_ONE_IN = 64
 _CLAIM_STALE_S = 60.0
 _OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
@@ -69,86 +72,73 @@ class Writer:
         self._is_introduced = False
 
     def drop(self, policy: "Policy", screened: "Screened", day_s: float) -> bool:
-        """Drop everything, in as many files as it takes. False: nothing was dropped, all is kept.
+        """Drop one delta of as much as it holds, and take that out of `screened`.
 
-        `day_s` is an instant of the day these counts belong to.
+        False: nothing was dropped, all is kept. `day_s` is an instant of the day these counts
+        belong to.
         """
         if not self._epoch:
             self._epoch = os.urandom(8).hex()
         spool = os.path.join(policy.state_dir, "spool", policy.product)
-        self._keep_cap(os.path.join(spool, "new"))
-        screened.lose("cap", self._removed)
-        names: "list[str]" = []
-        try:
-            for content in self._contents(policy, screened, day_s):
-                names.append(_write(spool, self._seq + len(names), content))
-            for name in names:
-                self._publish(spool, name)
-        except OSError:
-            for name in names:
-                _remove(os.path.join(spool, "tmp", name))
+        room = _MAX_CONTENT_BYTES - len(self._content(policy, day_s, [], [], _LONGEST_LOST))
+        counts, of_counts, left = _fitting(screened, screened.counts, room, room)
+        events, of_events, left = _fitting(screened, screened.events, left, room)
+        self._keep_cap(os.path.join(spool, "new"), room - left)
+        lost = dict(screened.lost, cap=screened.lost.get("cap", 0) + self._removed)
+        if not _publish(spool, self._seq, self._content(policy, day_s, counts, events, lost)):
             return False
-        self._seq += len(names)
+        del screened.counts[:of_counts], screened.events[:of_events]
+        screened.lost.clear()
+        self._seq += 1
         self._removed = 0
         if not self._is_introduced:
             self._is_introduced = _introduce(policy)
         return True
 
-    def _contents(self, policy: "Policy", screened: "Screened", day_s: float) -> "list[bytes]":
-        counts = [to_json(list(one)) for one in screened.counts]
-        events = [to_json([name, instant(at), kept]) for name, at, kept in screened.events]
-        lost = {cause: count for cause, count in screened.lost.items() if count}
-        contents: "list[bytes]" = []
-        while counts or events or lost:
-            of_counts, room = _fitting(counts, _MAX_CONTENT_BYTES)
-            of_events, _ = _fitting(events, room)
-            contents.append(
-                (
-                    '{"v":1,"product":%s,"contract":%s,"writer":{"epoch":%s,"seq":%d,'
-                    '"lang":"python","version":%s},"envelope":%s,"day":%s,'
-                    '"counts":[%s],"events":[%s]%s}'
-                    % (
-                        _quote(policy.product),
-                        _quote(policy.digest),
-                        _quote(self._epoch),
-                        self._seq + len(contents),
-                        _quote(STUB_VERSION),
-                        to_json(policy.envelope),
-                        _quote(instant(day_s)[:10]),
-                        ",".join(counts[:of_counts]),
-                        ",".join(events[:of_events]),
-                        ',"lost":%s' % to_json(lost) if lost else "",
-                    )
-                ).encode("ascii")
+    def _content(
+        self,
+        policy: "Policy",
+        day_s: float,
+        counts: "list[str]",
+        events: "list[str]",
+        lost: "dict[str, int]",
+    ) -> bytes:
+        lost = {cause: min(count, _MAX_INTEGER) for cause, count in lost.items() if count}
+        return (
+            '{"v":1,"product":%s,"contract":%s,"writer":{"epoch":%s,"seq":%d,'
+            '"lang":"python","version":%s},"envelope":%s,"day":%s,'
+            '"counts":[%s],"events":[%s]%s}'
+            % (
+                _quote(policy.product),
+                _quote(policy.digest),
+                _quote(self._epoch),
+                self._seq,
+                _quote(STUB_VERSION),
+                to_json(policy.envelope),
+                _quote(instant(day_s)[:10]),
+                ",".join(counts),
+                ",".join(events),
+                ',"lost":%s' % to_json(lost) if lost else "",
             )
-            counts, events, lost = counts[of_counts:], events[of_events:], {}
-            if not of_counts and not of_events and (counts or events):
-                # One entry larger than any delta: it can never be dropped.
-                raise ValueError("an entry is over the size of a delta")
-        return contents
+        ).encode("ascii")
 
-    def _publish(self, spool: str, name: str) -> None:
-        source, target = os.path.join(spool, "tmp", name), os.path.join(spool, "new", name)
-        try:
-            os.rename(source, target)
-        except FileNotFoundError:
-            _make_directories(spool)
-            os.rename(source, target)
+    def _keep_cap(self, new: str, size: int) -> None:
+        """Now and then, remove the oldest until the spool fits; what went is counted as lost.
 
-    def _keep_cap(self, new: str) -> None:
-        """Now and then, remove the oldest until the spool fits; what went is counted as lost."""
-        if os.urandom(1)[0] % _LOOK_ONE_IN:
+        `size` is that of the coming drop: the larger, the likelier is a look.
+        """
+        if os.urandom(1)[0] % _LOOK_ONE_IN > size // 1024:
             return
         try:
             names = sorted(os.listdir(new), reverse=True)
         except OSError:
             return
-        size = 0
+        total = 0
         for place, name in enumerate(names):
             file = os.path.join(new, name)
             try:
-                size += os.lstat(file).st_size
-                if place >= _CAP_FILES or size > _CAP_BYTES:
+                total += os.lstat(file).st_size
+                if place >= _CAP_FILES or total > _CAP_BYTES:
                     held = _held(file)
                     os.unlink(file)
                     self._removed += held
@@ -156,42 +146,60 @@ class Writer:
                 continue
 
 
-def _fitting(texts: "list[str]", room: int) -> "tuple[int, int]":
-    """How many of `texts`, from the first, fit `room` characters; and the room that is left."""
-    for place, text in enumerate(texts):
-        if len(text) + 1 > room:
-            return place, 0
+def _fitting(
+    screened: "Screened", entries: "list[Any]", room: int, whole: int
+) -> "tuple[list[str], int, int]":
+    """As JSON what of `entries` fits, from the first; how many that were; the room that is left."""
+    texts: "list[str]" = []
+    for place, (_, entry, weight) in enumerate(entries):
+        text = to_json(entry)
+        if len(text) >= whole:
+            # Larger than any delta: it can never be dropped, and must not hold up the rest.
+            screened.lose("error", weight)
+            continue
+        if len(text) >= room:
+            return texts, place, room
         room -= len(text) + 1
-    return len(texts), room
+        texts.append(text)
+    return texts, len(entries), room
 
 
 def _held(file: str) -> int:
-    """How much is lost with a delta: the sum of its primary measures, and its events."""
-    from tallyd_client._policy import read_json
+    """How much is lost with a delta: its primary measures, its events, and what it told of as lost."""
+    from tallyd_client._policy import read_object
 
     try:
-        with open(file, "rb") as opened:
-            said = read_json(opened.read(64 * 1024).decode("utf-8"))
-        counted = sum([max(measures.values(), default=0) for _, _, measures in said["counts"]])
-        return int(counted) + len(said.get("events", ()))
+        said = read_object(file) or {}
+        counted = [max(measures.values(), default=0) for _, _, measures in said["counts"]]
+        counted.extend(said.get("lost", {}).values())
+        # What others wrote here must not make a number that the reader refuses in ours.
+        if any(type(one) is not int or not 0 <= one <= _MAX_INTEGER for one in counted):
+            return 1
+        return sum(counted) + len(said.get("events", ()))
     except Exception:
         return 1
 
 
-def _write(spool: str, seq: int, content: bytes) -> str:
+def _publish(spool: str, seq: int, content: bytes) -> bool:
+    """Make a file in `new/` of it, at once and whole; False: there is nothing, nowhere."""
     name = "%013d-%d-%d-%s.json" % (time.time() * 1000, os.getpid(), seq, os.urandom(8).hex())
-    file = os.path.join(spool, "tmp", name)
+    beside, target = os.path.join(spool, "tmp", name), os.path.join(spool, "new", name)
     try:
-        descriptor = os.open(file, _OPEN_FLAGS, 0o600)
-    except FileNotFoundError:
-        _make_directories(spool)
-        descriptor = os.open(file, _OPEN_FLAGS, 0o600)
-    try:
+        try:
+            descriptor = os.open(beside, _OPEN_FLAGS, 0o600)
+        except FileNotFoundError:
+            _make_directories(spool)
+            descriptor = os.open(beside, _OPEN_FLAGS, 0o600)
         _write_all(descriptor, content)
+        try:
+            os.rename(beside, target)
+        except FileNotFoundError:
+            _make_directories(spool)
+            os.rename(beside, target)
     except OSError:
-        _remove(file)
-        raise
-    return name
+        _remove(beside)
+        return False
+    return True
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
@@ -237,7 +245,9 @@ def _introduce(policy: "Policy") -> bool:
 def _register(policy: "Policy") -> None:
     file = os.path.join(policy.config_dir, "contracts", "%s.toml" % policy.product)
     try:
-        with open(file, "rb") as opened:
+        # Not blocking: whatever stands there, a pipe too, the host does not wait for it.
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with open(descriptor, "rb") as opened:
             if opened.read() == policy.text:
                 return
     except FileNotFoundError:
@@ -268,10 +278,11 @@ def _show_notice(policy: "Policy") -> bool:
         return False
     try:
         _write_all(descriptor, ("%s\n" % instant(time.time())).encode("ascii"))
-        if not _can_write_to_stderr():
-            raise OSError("stderr is full or closed")
-        sys.stderr.write("%s\n" % policy.notice)
-        sys.stderr.flush()
+        if os.path.exists(shown):
+            # Another process showed it, and its claim became `shown`, since the look above.
+            _remove(claim)
+            return True
+        _say(policy.notice)
         os.rename(claim, shown)
     except Exception:
         _remove(claim)
@@ -279,14 +290,22 @@ def _show_notice(policy: "Policy") -> bool:
     return True
 
 
-def _can_write_to_stderr() -> bool:
-    """Whether a line on stderr is taken at once: a full pipe must never hold the host."""
-    if sys.stderr is None or os.name == "nt":
-        return sys.stderr is not None
+def _say(line: str) -> None:
+    """Write it to stderr. Raises when that cannot be done at once: it must never hold the host."""
+    stream = sys.stderr
+    if stream is None or getattr(stream, "closed", False):
+        raise OSError("stderr is closed")
     try:
+        descriptor = stream.fileno()
+    except Exception:
+        # A stream without a descriptor (a test's, a GUI's) takes what it is given.
+        stream.write("%s\n" % line)
+        stream.flush()
+        return
+    if os.name != "nt":
         from select import select
 
-        return bool(select([], [sys.stderr.fileno()], [], 0)[1])
-    except (ValueError, OSError, AttributeError):
-        # A stream without a descriptor (a test's, a GUI's) takes what it is given.
-        return not getattr(sys.stderr, "closed", False)
+        if not select([], [descriptor], [], 0)[1]:
+            raise OSError("stderr is full")
+    stream.write("%s\n" % line)
+    stream.flush()

@@ -8,31 +8,46 @@ hold them. Errors in here mean: record nothing. The daemon and the gateway scree
 import os
 import sys
 
+from tallyd_client._drop import instant
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from tallyd_client._cells import Source
+    from tallyd_client._cells import Key, Moved, Source
 
 _TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:+-")
+_PRODUCT = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _LABEL = _TOKEN | frozenset("/@() ")
 _TEXT_TYPES = {"token": (_TOKEN, 64), "version": (_TOKEN, 32), "label": (_LABEL, 64)}
 _MAX_INTEGER = 2**53 - 1
+_HEX = frozenset("0123456789abcdefABCDEF")
 _FALSE_WORDS = ("", "0", "false")
 _STATE_MAX_BYTES = 64 * 1024
-_STATE_KEYS = {"enabled": "enabled", "source": "consent_source", "updated": "updated_at"}
+_STATE_KEYS = {
+    "enabled": "enabled",
+    "id": "machine_id",
+    "source": "consent_source",
+    "updated": "updated_at",
+}
 _ARCHES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "i686": "ia32", "i386": "ia32"}
 
 
 class Screened:
-    """What may be dropped, as JSON: `counts` and `events` ready-made, `lost` by cause."""
+    """What may be dropped: `counts` and `events` as the entries of a delta, and `lost` by cause.
+
+    Each entry stands between its place among what was screened and how much is lost with it.
+    """
 
     __slots__ = ("counts", "events", "lost")
 
     def __init__(self) -> None:
-        self.counts: "list[tuple[str, dict[str, Any], dict[str, int]]]" = []
-        self.events: "list[tuple[str, float, dict[str, Any]]]" = []
+        self.counts: "list[tuple[int, list[Any], int]]" = []
+        self.events: "list[tuple[int, list[Any], int]]" = []
         self.lost: "dict[str, int]" = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.events or any(self.lost.values()))
 
     def lose(self, cause: str, count: int) -> None:
         """Count what could not be recorded."""
@@ -54,6 +69,8 @@ class Policy:
             contract = os.path.join(self.config_dir, "contracts", "%s.toml" % product)
         tables = contract if isinstance(contract, dict) else _load(contract)
         self.product: str = tables["product"]["name"]
+        if not 0 < len(self.product) <= 32 or not _PRODUCT.issuperset(self.product):
+            raise ValueError("%r is no product's name" % (self.product,))
         if product not in (None, self.product):
             raise ValueError("the contract is that of %r, not of %r" % (self.product, product))
         self.digest: str = tables["digest"][:16]
@@ -71,8 +88,8 @@ class Policy:
         said = str(self._consent["notice"])
         return said.replace("{off_command}", off).replace("{details}", self._details)
 
-    def consent_since(self) -> "str | None":
-        """None when off; when on, the instant of the explicit choice ("" when nobody chose)."""
+    def consent_since(self) -> "float | None":
+        """None when off; when on, the Unix time of the explicit choice (0 when nobody chose)."""
         rules, environ = self._consent, os.environ
         if _do_not_track(rules.get("do_not_track", "set"), environ.get("DO_NOT_TRACK", "")):
             return None
@@ -80,68 +97,89 @@ class Policy:
             value = environ.get(switch["name"], "").strip().lower()
             if value:
                 # Unknown text never enables: whoever writes TELEMETRY=disabled means it.
-                return "" if value in [one.lower() for one in switch.get("on", ())] else None
+                return 0.0 if value in [one.lower() for one in switch.get("on", ())] else None
         if rules.get("ci", "tag") == "off" and _is_ci(environ):
             return None
         stored = self._stored()
         if stored is not None:
             is_on, since = stored
             return since if is_on else None
-        return "" if rules.get("default", "off") == "on" else None
+        return 0.0 if rules.get("default", "off") == "on" else None
 
     def screen(
         self,
-        moved: "list[tuple[Source, list[tuple[Any, int, int]]]]",
+        moved: "list[Moved]",
         events: "list[tuple[str, float, dict[str, Any]]]",
     ) -> Screened:
         """What the contract lists of these counts and events; the rest is lost as an error."""
         screened = Screened()
-        for source, fresh in moved:
-            listed = self._events.get(source.event, {})
-            for (ok, values), _, count in fresh:
-                given = dict(zip(source.names, values))
-                kept = _fields(listed.get("dimensions", {}), given)
-                if listed.get("kind") != "rollup" or kept is None:
-                    screened.lose("error", count)
-                    continue
-                measures = dict.fromkeys(listed["measures"], 0)
-                measures[listed["measures"][0]] = count
-                if not ok and len(measures) > 1:
-                    measures[listed["measures"][1]] = count
-                screened.counts.append((source.event, kept, measures))
-        for name, at, properties in events:
-            listed = self._events.get(name, {})
-            kept = _fields(listed.get("properties", {}), properties)
-            if listed.get("kind") != "event" or kept is None:
-                screened.lose("error", 1)
+        for place, one in enumerate(moved):
+            counted = self._count(*one)
+            if counted is not None:
+                screened.counts.append((place, counted, one[3]))
             else:
-                screened.events.append((name, at, kept))
+                screened.lose("error", one[3])
+        for place, (name, at, properties) in enumerate(events):
+            told = self._event(name, at, properties)
+            if told is not None:
+                screened.events.append((place, told, 1))
+            else:
+                screened.lose("error", 1)
         return screened
 
-    def _stored(self) -> "tuple[bool, str] | None":
+    def _count(self, source: "Source", key: "Key", _: int, count: int) -> "list[Any] | None":
+        """One entry of a delta's counts; None for what is not listed, and for whatever is odd."""
+        try:
+            ok, values = key
+            listed = self._listed(source.event, "rollup")
+            kept = _fields(listed.get("dimensions", {}), dict(zip(source.names, values)))
+            measures = dict.fromkeys(listed["measures"], 0)
+            measures[listed["measures"][0]] = count
+            if not ok and len(measures) > 1:
+                measures[listed["measures"][1]] = count
+            return [source.event, kept, measures]
+        except Exception:
+            return None
+
+    def _event(self, name: str, at: float, properties: "dict[str, Any]") -> "list[Any] | None":
+        """One entry of a delta's events; None as for counts."""
+        try:
+            kept = _fields(self._listed(name, "event").get("properties", {}), properties)
+            return [name, instant(at), kept]
+        except Exception:
+            return None
+
+    def _listed(self, event: str, kind: str) -> "dict[str, Any]":
+        listed: "dict[str, Any]" = self._events[event]
+        if listed["kind"] != kind:
+            raise ValueError("%s is no %s" % (event, kind))
+        return listed
+
+    def _stored(self) -> "tuple[bool, float] | None":
         """(choice, since) of the state file; None when nobody chose. Damage reads as off."""
         keys = dict(_STATE_KEYS, **(self._state or {}).get("keys", {}))
         try:
-            values = _read_object(self._state_file())
+            values = read_object(self._state_file())
         except Exception:
-            return False, ""
+            return False, 0.0
         if values is None:
             return None
         enabled = values.get(keys["enabled"])
+        # Damage: the daemon would take neither the choice nor the id for one.
+        if not isinstance(enabled, (bool, type(None))) or not _may_be_id(values.get(keys["id"])):
+            return False, 0.0
         if enabled is False:
-            return False, ""
-        if enabled is not None and enabled is not True:
-            return False, ""
+            return False, 0.0
         default_source = (self._state or {}).get("default_source", "default-notice")
         if enabled is None or values.get(keys["source"]) == default_source:
             return None
-        since = values.get(keys["updated"])
-        return True, since if isinstance(since, str) else ""
+        return True, _unix_of(values.get(keys["updated"]))
 
     def _state_file(self) -> str:
         if self._state is None:
             return os.path.join(self.state_dir, "consent", "%s.json" % self.product)
-        return os.path.expanduser(str(self._state["file"]))
+        file = str(self._state["file"])
+        return os.path.join(_home(os.environ), file[2:]) if file.startswith("~/") else file
 
     def _fill(
         self, listed: "dict[str, Any]", version: str, given: "dict[str, Any]"
@@ -168,11 +206,17 @@ def directories(environ: "Any") -> "tuple[str, str]":
     for name, default in (("XDG_CONFIG_HOME", ".config"), ("XDG_STATE_HOME", ".local/state")):
         base = environ.get(name, "")
         if not os.path.isabs(base):
-            base = os.path.join(os.path.expanduser("~"), *default.split("/"))
-        if not os.path.isabs(base):
-            raise ValueError("there is no home directory")
+            base = os.path.join(_home(environ), *default.split("/"))
         found.append(os.path.join(base, "tallyd"))
     return found[0], found[1]
+
+
+def _home(environ: "Any") -> str:
+    home: str = environ.get("HOME" if os.name != "nt" else "USERPROFILE", "")
+    home = home or os.path.expanduser("~")
+    if not os.path.isabs(home):
+        raise ValueError("there is no home directory")
+    return home
 
 
 def _load(file: "str | os.PathLike[str]") -> "dict[str, Any]":
@@ -181,7 +225,8 @@ def _load(file: "str | os.PathLike[str]") -> "dict[str, Any]":
 
     import tomllib
 
-    with open(file, "rb") as opened:
+    # A number would be the host's own descriptor, closed by us.
+    with open(os.fspath(file), "rb") as opened:
         content = opened.read()
     text = content.decode("utf-8")
     return dict(tomllib.loads(text), digest=hashlib.sha256(content).hexdigest(), text=text)
@@ -197,7 +242,7 @@ def _is_ci(environ: "Any") -> bool:
     return environ.get("CI", "").strip().lower() not in _FALSE_WORDS
 
 
-def _read_object(file: str) -> "dict[str, Any] | None":
+def read_object(file: str) -> "dict[str, Any] | None":
     """The JSON object in `file`; None when there is no file. Raises on anything else."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -210,7 +255,9 @@ def _read_object(file: str) -> "dict[str, Any] | None":
         os.close(descriptor)
     if len(content) > _STATE_MAX_BYTES:
         raise ValueError("too large")
-    values = read_json(content.decode("utf-8"))
+    text = content.decode("utf-8")
+    # Editors put a byte order mark there, and the daemon reads on behind it.
+    values = read_json(text[1:] if text[:1] == "\ufeff" else text)
     if not isinstance(values, dict):
         raise TypeError("not an object")
     return values
@@ -234,7 +281,8 @@ def read_json(text: str) -> "Any":
 
         return json.loads(text)
 
-    text = text.strip()
+    # JSON's own white space and no other: what the daemon calls damage is damage here.
+    text = text.strip(" \t\n\r")
     value, end = make_scanner(_Scanning())(text, 0)  # type: ignore[arg-type]  # any object will do
     if end != len(text):
         raise ValueError("more than one value")
@@ -257,31 +305,63 @@ def _runtime_fact(name: str) -> "Any":
     }.get(name)
 
 
-def _fields(listed: "dict[str, Any]", given: "dict[str, Any]") -> "dict[str, Any] | None":
-    """The listed fields of `given`, cleaned; None when a required one is missing or bad."""
+def _may_be_id(value: "Any") -> bool:
+    """Whether a state file may hold `value` as its id: none yet, or a UUID."""
+    if value is None:
+        return True
+    return (
+        isinstance(value, str)
+        and [len(part) for part in value.split("-")] == [8, 4, 4, 4, 12]
+        and _HEX.issuperset(value.replace("-", ""))
+    )
+
+
+def _unix_of(text: "Any") -> float:
+    """Unix seconds of `2026-11-20T12:00:00.000Z`, or with a zone like +01:00; 0 for anything else."""
+    try:
+        clock, zone = (text[:-1], "+00:00") if text[-1] in "Zz" else (text[:-6], text[-6:])
+        year, month, day = int(text[:4]), int(text[5:7]), int(text[8:10])
+        seconds = int(clock[11:13]) * 3600.0 + int(clock[14:16]) * 60.0 + float(clock[17:])
+        offset = int(zone[1:3]) * 3600.0 + int(zone[4:6]) * 60.0
+        if zone[0] not in "+-" or zone[3] != ":" or not 1 <= month <= 12:
+            return 0.0
+        # Days since 1970 by the calendar whose year begins in March: leap days come last.
+        year -= month < 3
+        days = 365 * year + year // 4 - year // 100 + year // 400
+        days += (153 * ((month + 9) % 12) + 2) // 5 + day - 719469
+        return days * 86400.0 + seconds - (offset if zone[0] == "+" else -offset)
+    except Exception:
+        return 0.0
+
+
+def _fields(listed: "dict[str, Any]", given: "dict[str, Any]") -> "dict[str, Any]":
+    """The listed fields of `given`, cleaned. Raises when a required one is missing or bad."""
     kept = {}
     for name, spec in listed.items():
         value = _clean(spec, given[name]) if name in given else None
         if value is not None:
             kept[name] = value
         elif not spec.get("optional"):
-            return None
+            raise ValueError("%s is missing or not as listed" % name)
     return kept
 
 
 def _clean(spec: "dict[str, Any]", value: "Any") -> "Any":
-    """`value` as the contract lets it be recorded; None when it does not."""
+    """`value` as the contract lets it be recorded, of a plain type; None when it does not."""
     kind = spec["type"]
     if kind in _TEXT_TYPES:
         alphabet, longest = _TEXT_TYPES[kind]
+        longest = spec.get("max", longest)
         if not isinstance(value, str):
             return None
-        # Names that others choose are cut to their alphabet and length.
-        return (
-            "".join([one for one in value if one in alphabet])[: spec.get("max", longest)] or None
-        )
+        if not spec.get("cut"):
+            good = len(value) <= longest and alphabet.issuperset(value)
+            return "".join(value) or None if good else None
+        # Names that others choose are cut to their alphabet and length; of a name of megabytes
+        # nobody waits for the end.
+        return "".join([one for one in value[:1024] if one in alphabet])[:longest] or None
     if kind == "enum":
-        return value if isinstance(value, str) and value in spec["values"] else None
+        return _same(spec["values"], value)
     if kind == "boolean":
         return value if isinstance(value, bool) else None
     if kind == "list":
@@ -291,11 +371,16 @@ def _clean(spec: "dict[str, Any]", value: "Any") -> "Any":
         good = [one for one in [_clean(of, item) for item in value] if one is not None]
         return good[: spec["max_items"]]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value if kind == "bucket" and value in spec["labels"] else None
+        return _same(spec["labels"], value) if kind == "bucket" else None
     if kind == "bucket":
         # The number stays here; only its bucket's name goes on. Lower edges are inclusive.
         return spec["labels"][sum(1 for edge in spec["edges"] if value >= edge)]
     if kind == "int" and isinstance(value, int):
         within = spec.get("min", 0) <= value <= spec.get("max", _MAX_INTEGER)
-        return value if within else None
+        return int(value) if within else None
     return None
+
+
+def _same(listed: "list[str]", value: "Any") -> "str | None":
+    """The listed text that equals `value`: the contract's own, never the one that was given."""
+    return listed[listed.index(value)] if isinstance(value, str) and value in listed else None
