@@ -55,7 +55,8 @@ def read_choice(contract: Contract, paths: Paths, environ: Mapping[str, str]) ->
         content = _read(file)
         if content is None:
             return ChoiceFile(file, StoredChoice(Choice.NONE))
-        values = json.loads(content)
+        # UTF-8 and nothing that json would guess; editors put a byte order mark before it.
+        values = json.loads(content.decode("utf-8-sig"))
         if not isinstance(values, dict):
             raise ValueError("is not a JSON object")  # noqa: TRY004 - damage, like the others
         return _understood(file, keys, values)

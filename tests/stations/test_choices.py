@@ -90,6 +90,8 @@ def test_off_removes_the_id_and_on_makes_another(pipeline: Pipeline):
         b'{"enabled": true, "machine_id": "host-17"}',
         b'{"enabled": true, "machine_id": 5}',
         b"[" * 50_000,
+        '{"enabled": true}'.encode("utf-16"),
+        '{"enabled": true}'.encode("utf-32-le"),
         b'{"enabled": true}' + b" " * (64 * 1024),
     ],
 )

@@ -181,9 +181,10 @@ class Client:
                 self._is_off = True
                 return
             self._start_thread()
-            process = sys.modules.get("multiprocessing.process")
-            if process is not None and process.parent_process() is not None:
-                self._drain_at_child_exit()
+            if "multiprocessing.process" in sys.modules:
+                from tallyd_client import _fork
+
+                _fork.if_child_of_multiprocessing(self)
         except Exception:
             return
 
@@ -275,55 +276,17 @@ class Client:
         self._has_thread = False
 
     def _before_fork(self) -> None:
-        """End the thread: a host that forks has none of ours, and Python warns it of none."""
-        if self._has_thread:
-            self._end_thread(_PATIENCE_S)
-            self._wait_until_gone()
+        # Imported here and not in the child, where another thread's import may be stuck for ever.
+        from tallyd_client import _fork
 
-    def _wait_until_gone(self) -> None:
-        """Wait, a tenth of a second at most, until the system has buried a thread that ended."""
-        try:
-            task = "/proc/self/task/%d" % self._thread_id
-            for _ in range(1000):
-                if not os.path.exists(task):
-                    return
-                time.sleep(0.0001)
-        except Exception:
-            return
+        _fork.before(self)
+        self._fork = _fork
 
     def _after_fork_in_parent(self) -> None:
-        try:
-            if self._has_thread and not self._is_closed:
-                self._start_thread()
-        except Exception:
-            self._has_thread = False
+        self._fork.in_parent(self)
 
     def _after_fork(self) -> None:
-        """In a fork's child: what the parent counted is the parent's to drop."""
-        try:
-            had_thread = self._has_thread
-            self._new_process()
-            self._settle(
-                [one for source in self._sources for one in source.fresh()],
-                {one: calls_of(cell) - self._lost_marks[one] for one, cell in self._lost.items()},
-            )
-            self._events.clear()
-            util = sys.modules.get("multiprocessing.util")
-            if util is not None:
-                # It forgets in its child what was to be done at exit, so this has to come later.
-                util.register_after_fork(self, Client._drain_at_child_exit)
-            # A bound counter tells of its first count once in its life, and that was in the parent.
-            if had_thread:
-                self._begin()
-        except Exception:
-            self._is_closed = True
-
-    def _drain_at_child_exit(self) -> None:
-        """A child of multiprocessing ends without what `atexit` was told, in most of its kinds."""
-        try:
-            sys.modules["multiprocessing.util"].Finalize(None, self._at_exit, exitpriority=0)
-        except Exception:
-            return
+        self._fork.in_child(self)
 
 
 def _new_lock() -> "_thread.LockType":

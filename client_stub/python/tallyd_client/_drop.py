@@ -166,7 +166,7 @@ def _fitting(
 
 def _held(file: str) -> int:
     """How much is lost with a delta: its primary measures, its events, and what it told of as lost."""
-    from tallyd_client._policy import read_object
+    from tallyd_client._state import read_object
 
     try:
         said = read_object(file) or {}

@@ -21,15 +21,7 @@ _PRODUCT = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _LABEL = _TOKEN | frozenset("/@() ")
 _TEXT_TYPES = {"token": (_TOKEN, 64), "version": (_TOKEN, 32), "label": (_LABEL, 64)}
 _MAX_INTEGER = 2**53 - 1
-_HEX = frozenset("0123456789abcdefABCDEF")
 _FALSE_WORDS = ("", "0", "false")
-_STATE_MAX_BYTES = 64 * 1024
-_STATE_KEYS = {
-    "enabled": "enabled",
-    "id": "machine_id",
-    "source": "consent_source",
-    "updated": "updated_at",
-}
 _ARCHES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "i686": "ia32", "i386": "ia32"}
 
 
@@ -157,23 +149,17 @@ class Policy:
 
     def _stored(self) -> "tuple[bool, float] | None":
         """(choice, since) of the state file; None when nobody chose. Damage reads as off."""
-        keys = dict(_STATE_KEYS, **(self._state or {}).get("keys", {}))
+        file = self._state_file()
         try:
-            values = read_object(self._state_file())
-        except Exception:
-            return False, 0.0
-        if values is None:
+            os.lstat(file)
+        except FileNotFoundError:
             return None
-        enabled = values.get(keys["enabled"])
-        # Damage: the daemon would take neither the choice nor the id for one.
-        if not isinstance(enabled, (bool, type(None))) or not _may_be_id(values.get(keys["id"])):
+        except OSError:
             return False, 0.0
-        if enabled is False:
-            return False, 0.0
-        default_source = (self._state or {}).get("default_source", "default-notice")
-        if enabled is None or values.get(keys["source"]) == default_source:
-            return None
-        return True, _unix_of(values.get(keys["updated"]))
+        # Only where there is a file is the reading of one worth its import.
+        from tallyd_client._state import stored_choice
+
+        return stored_choice(file, self._state or {})
 
     def _state_file(self) -> str:
         if self._state is None:
@@ -242,53 +228,6 @@ def _is_ci(environ: "Any") -> bool:
     return environ.get("CI", "").strip().lower() not in _FALSE_WORDS
 
 
-def read_object(file: str) -> "dict[str, Any] | None":
-    """The JSON object in `file`; None when there is no file. Raises on anything else."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        descriptor = os.open(file, flags)
-    except FileNotFoundError:
-        return None
-    try:
-        content = os.read(descriptor, _STATE_MAX_BYTES + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > _STATE_MAX_BYTES:
-        raise ValueError("too large")
-    text = content.decode("utf-8")
-    # Editors put a byte order mark there, and the daemon reads on behind it.
-    values = read_json(text[1:] if text[:1] == "\ufeff" else text)
-    if not isinstance(values, dict):
-        raise TypeError("not an object")
-    return values
-
-
-class _Scanning:
-    """What json.JSONDecoder tells its scanner."""
-
-    strict = True
-    object_hook = object_pairs_hook = None
-    parse_float, parse_int, parse_constant = float, int, float
-
-
-def read_json(text: str) -> "Any":
-    """The value in `text`. Raises on anything else, and on what stands behind it."""
-    try:
-        # The scanner that `json` is made of, without the 8 ms of importing it.
-        from _json import make_scanner
-    except ImportError:
-        import json
-
-        return json.loads(text)
-
-    # JSON's own white space and no other: what the daemon calls damage is damage here.
-    text = text.strip(" \t\n\r")
-    value, end = make_scanner(_Scanning())(text, 0)  # type: ignore[arg-type]  # any object will do
-    if end != len(text):
-        raise ValueError("more than one value")
-    return value
-
-
 def _runtime_fact(name: str) -> "Any":
     if name == "os":
         return sys.platform
@@ -303,35 +242,6 @@ def _runtime_fact(name: str) -> "Any":
         "runtime_version": "%d.%d.%d" % sys.version_info[:3],
         "runtime_major": sys.version_info[0],
     }.get(name)
-
-
-def _may_be_id(value: "Any") -> bool:
-    """Whether a state file may hold `value` as its id: none yet, or a UUID."""
-    if value is None:
-        return True
-    return (
-        isinstance(value, str)
-        and [len(part) for part in value.split("-")] == [8, 4, 4, 4, 12]
-        and _HEX.issuperset(value.replace("-", ""))
-    )
-
-
-def _unix_of(text: "Any") -> float:
-    """Unix seconds of `2026-11-20T12:00:00.000Z`, or with a zone like +01:00; 0 for anything else."""
-    try:
-        clock, zone = (text[:-1], "+00:00") if text[-1] in "Zz" else (text[:-6], text[-6:])
-        year, month, day = int(text[:4]), int(text[5:7]), int(text[8:10])
-        seconds = int(clock[11:13]) * 3600.0 + int(clock[14:16]) * 60.0 + float(clock[17:])
-        offset = int(zone[1:3]) * 3600.0 + int(zone[4:6]) * 60.0
-        if zone[0] not in "+-" or zone[3] != ":" or not 1 <= month <= 12:
-            return 0.0
-        # Days since 1970 by the calendar whose year begins in March: leap days come last.
-        year -= month < 3
-        days = 365 * year + year // 4 - year // 100 + year // 400
-        days += (153 * ((month + 9) % 12) + 2) // 5 + day - 719469
-        return days * 86400.0 + seconds - (offset if zone[0] == "+" else -offset)
-    except Exception:
-        return 0.0
 
 
 def _fields(listed: "dict[str, Any]", given: "dict[str, Any]") -> "dict[str, Any]":
