@@ -11,11 +11,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Immutable bytes with a UUID. `counted` is what is lost with it, `lost` what it reports lost."""
+    """Immutable bytes with a UUID.
+
+    `machine_id` and `contract` (short digest) are those in the bytes; after `expires_at` (Unix s) a
+    gateway would refuse its oldest day; `counted` is what is lost with it, `lost` what it reports.
+    """
 
     batch_id: str
     product: str
-    sealed_at: float
+    machine_id: str
+    contract: str
+    expires_at: float
     body: bytes
     events: int
     counted: int

@@ -38,12 +38,16 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASC
 
 @dataclass(frozen=True, slots=True)
 class ChoiceFile:
-    """What the state file says: the choice and the id; `values` is the whole object."""
+    """What the state file says: the choice and the id; `values` is the whole object.
+
+    `content` is its bytes, None when there is no file.
+    """
 
     file: Path
     stored: StoredChoice
     machine_id: str | None = None
     values: Mapping[str, object] = field(default_factory=dict)
+    content: bytes | None = None
 
 
 def read_choice(contract: Contract, paths: Paths, environ: Mapping[str, str]) -> ChoiceFile:
@@ -51,6 +55,7 @@ def read_choice(contract: Contract, paths: Paths, environ: Mapping[str, str]) ->
     keys = contract.state or StateFile("")
     own = paths.choices / f"{contract.product}.json"
     file = expand_home(keys.path, environ) if keys.path else own
+    content = None
     try:
         content = _read(file)
         if content is None:
@@ -59,14 +64,15 @@ def read_choice(contract: Contract, paths: Paths, environ: Mapping[str, str]) ->
         values = json.loads(content.decode("utf-8-sig"))
         if not isinstance(values, dict):
             raise ValueError("is not a JSON object")  # noqa: TRY004 - damage, like the others
-        return _understood(file, keys, values)
+        return _understood(file, keys, values, content)
     except OSError as error:
         problem = "is a link" if error.errno == errno.ELOOP else str(error.strerror)
     except RecursionError:
         problem = "is nested too deeply"
     except ValueError as error:
         problem = str(error) if type(error) is ValueError else "is not JSON"
-    return ChoiceFile(file, StoredChoice(Choice.DAMAGED, problem=f"{file.name}: {problem}"))
+    damaged = StoredChoice(Choice.DAMAGED, problem=f"{file.name}: {problem}")
+    return ChoiceFile(file, damaged, content=content)
 
 
 def ensure_id(contract: Contract, paths: Paths, environ: Mapping[str, str], now: float) -> str:
@@ -79,18 +85,28 @@ def ensure_id(contract: Contract, paths: Paths, environ: Mapping[str, str], now:
     keys = contract.state or StateFile("")
     machine_id = str(uuid.uuid4())
     values = dict(choice.values)
-    if choice.stored.choice is Choice.NONE:
+    if not values and contract.state is not None:
+        # A product that keeps its own file expects all of its keys there.
         values = {
             keys.enabled: True,
-            keys.id: None,
             keys.source: keys.default_source,
             keys.notice: True,
             keys.updated: instant(now),
-            **values,
         }
     values[keys.id] = machine_id
-    _write(choice.file, values)
+    _write(choice, values)
     return machine_id
+
+
+def forget_id(contract: Contract, paths: Paths, environ: Mapping[str, str]) -> None:
+    """Remove the id from a state file that says off; it may have been written by hand.
+
+    Raises StateUnusable.
+    """
+    choice = read_choice(contract, paths, environ)
+    if choice.stored.choice is Choice.OFF and choice.machine_id is not None:
+        keys = contract.state or StateFile("")
+        _write(choice, {**choice.values, keys.id: None})
 
 
 def write_choice(
@@ -111,8 +127,19 @@ def write_choice(
         keys.notice: True,
         keys.updated: instant(now),
     }
-    _write(choice.file, values)
+    _write(choice, values)
     return read_choice(contract, paths, environ)
+
+
+def any_notice_shown(contract: Contract, paths: Paths) -> bool:
+    """Whether the notice for any version of this product's contract was shown."""
+    try:
+        return any(
+            re.fullmatch(r"[0-9a-f]{16}", one)
+            for one in os.listdir(paths.notices(contract.product))
+        )
+    except OSError:
+        return False
 
 
 def notice_shown_at(contract: Contract, paths: Paths) -> float | None:
@@ -131,7 +158,9 @@ def mark_notice_shown(contract: Contract, paths: Paths, now: float) -> None:
     )
 
 
-def _understood(file: Path, keys: StateFile, values: dict[str, object]) -> ChoiceFile:
+def _understood(
+    file: Path, keys: StateFile, values: dict[str, object], content: bytes
+) -> ChoiceFile:
     enabled, machine_id = values.get(keys.enabled), values.get(keys.id)
     if enabled is not None and not isinstance(enabled, bool):
         raise ValueError(f"{keys.enabled} is neither true nor false")
@@ -145,7 +174,7 @@ def _understood(file: Path, keys: StateFile, values: dict[str, object]) -> Choic
         stored = StoredChoice(Choice.NONE)
     else:
         stored = StoredChoice(Choice.ON, since)
-    return ChoiceFile(file, stored, machine_id, values)
+    return ChoiceFile(file, stored, machine_id, values, content)
 
 
 def _read(file: Path) -> bytes | None:
@@ -165,5 +194,17 @@ def _read(file: Path) -> bytes | None:
     return content
 
 
-def _write(file: Path, values: Mapping[str, object]) -> None:
-    replace_file(file, (json.dumps(values, indent=2) + "\n").encode("ascii"))
+def _write(choice: ChoiceFile, values: Mapping[str, object]) -> None:
+    """Put `values` in the place of what was read. Raises StateUnusable, also when it changed since.
+
+    Two who write at once, a user's "no" among them, must not undo one another.
+    """
+
+    def is_unchanged() -> bool:
+        try:
+            return _read(choice.file) == choice.content
+        except (OSError, ValueError):
+            return choice.stored.choice is Choice.DAMAGED
+
+    content = (json.dumps(values, indent=2) + "\n").encode("ascii")
+    replace_file(choice.file, content, only_if=is_unchanged)

@@ -2,38 +2,40 @@
 
 Data goes to stdout, everything else to stderr. Each command imports what it needs when it runs, so
 that `status` stays cheap. Exit codes: 0 done; `status`: 0 running, 3 not running, 4 never set up;
-64 usage, 69 something is not installed, 70 a bug, 73 the state cannot be used, 75 try again (another
+64 usage, 69 something is not installed, 70 a bug, 73 the state cannot be used, 74 the output
+cannot be written, 75 try again (another
 tallyd runs), 78 a contract or setting is wrong, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from tallyd import __version__
 from tallyd.contract import ContractError
-from tallyd.errors import AlreadyRunning, TallydError
+from tallyd.errors import AlreadyRunning, StateMoved, TallydError
+from tallyd.usage import parser
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from tallyd.product import ProductView, Surroundings
     from tallyd.store import Store
 
 _BEGAN = time.monotonic()
-EXIT_USAGE, EXIT_BUG, EXIT_CONFIG, EXIT_INTERRUPTED = 64, 70, 78, 130
+EXIT_BUG, EXIT_STATE, EXIT_OUTPUT, EXIT_CONFIG, EXIT_INTERRUPTED = 70, 73, 74, 78, 130
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
-        code = arguments.run(arguments)
+        code = _COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
     except TallydError as error:
         _say(f"tallyd: {error}")
@@ -45,9 +47,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         # `tallyd show … | head`: the reader has seen enough. Nothing more may be written at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 0
+    except OSError as error:
+        # Not a file of ours, those are told by name: what was printed could not be written.
+        _drop_output()
+        _say(f"tallyd: the output cannot be written: {error.strerror}")
+        code = EXIT_OUTPUT
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Let nothing more be written at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(_arguments: argparse.Namespace) -> int:
@@ -62,17 +74,33 @@ def _run(_arguments: argparse.Namespace) -> int:
     chosen = settings.read_settings(around.paths)
     logs.set_up(chosen.log_level)
     os.umask(0o077)
-    code = 0
+
+    async def serve_and_leave() -> None:
+        await service.serve(around, chosen, SystemClock(), _BEGAN)
+        _leave(0)
+
     try:
-        anyio.run(service.serve, around, chosen, SystemClock(), _BEGAN)
+        anyio.run(serve_and_leave)
     except (TallydError, KeyboardInterrupt):
         # Before anything was started.
         raise
-    except BaseException:
-        logging.getLogger("tallyd").critical("action=crashed", exc_info=True)
-        code = EXIT_BUG
-    # All is recorded. Not sys.exit: it would wait for the watcher's thread, which looks up only once
-    # a step (1.5 s), and a stop takes at most 100 ms.
+    except BaseException as crash:
+        moved = crash.subgroup(StateMoved) if isinstance(crash, BaseExceptionGroup) else None
+        if moved is None:
+            logging.getLogger("tallyd").critical("action=crashed", exc_info=True)
+            _leave(EXIT_BUG)
+        why = f"its state in {around.paths.state} was removed or replaced"
+        logging.getLogger("tallyd").critical(logs.line("ended", why=why))
+        _leave(StateMoved.exit_code)
+    return 0
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once; everything is recorded.
+
+    Not sys.exit: that would wait for the watcher's thread, which looks up once a step (1.5 s), and for
+    a name look-up that nobody answers (10 s), and a stop takes at most 100 ms.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -96,21 +124,27 @@ def _flush(arguments: argparse.Namespace) -> int:
         holder = lock.current_holder(around.paths)
         return holder is not None and holder.role == "daemon"
 
+    def tell(result: Mapping[str, Any]) -> int:
+        _print(result) if arguments.json else _print_lines(render.flush_text(result))
+        return EXIT_STATE if any(one.get("problem") for one in result.values()) else 0
+
     if is_served():
         _say("asking the running daemon …")
         result = requests.wait(requests.ask(around.paths), FLUSH_PATIENCE_S, is_served)
         if result is None:
             raise AlreadyRunning("the daemon did not answer", 'try again, or see "tallyd status"')
-    else:
-        import anyio
+        return tell(result)
+    import anyio
 
-        from tallyd import logs, service
-        from tallyd.clock import SystemClock
+    from tallyd import logs, service
+    from tallyd.clock import SystemClock
 
-        logs.set_up("warning")
-        os.umask(0o077)
-        result = dict(anyio.run(service.flush, around, SystemClock()))
-    _print(result) if arguments.json else _print_lines(render.flush_text(result))
+    async def flush_and_leave() -> None:
+        _leave(tell(await service.flush(around, SystemClock())))
+
+    logs.set_up("warning")
+    os.umask(0o077)
+    anyio.run(flush_and_leave)
     return 0
 
 
@@ -233,82 +267,12 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="tallyd",
-        description="Merges the counter deltas of short-lived processes exactly once and sends one"
-        " finished day at a time.",
-        epilog="examples:\n"
-        "  tallyd demo                     see the whole flow on this machine, in a minute\n"
-        "  tallyd status                   what runs, who decided, what waits, what left\n"
-        "  tallyd preview codegraph        the exact body that would be sent next\n"
-        "  DO_NOT_TRACK=1 your-tool        counts nothing, whatever else is set\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"tallyd {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def command(
-        name: str, run: object, summary: str, example: str, to: object = commands
-    ) -> argparse.ArgumentParser:
-        made = to.add_parser(  # type: ignore[attr-defined]  # argparse's own type is private
-            name,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        made.set_defaults(run=run)
-        assert isinstance(made, argparse.ArgumentParser)
-        return made
-
-    def with_json(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        made.add_argument("--json", action="store_true", help="print JSON")
-        return made
-
-    command("run", _run, "run the daemon in the foreground until a signal", "tallyd run")
-    with_json(
-        command(
-            "status",
-            _status,
-            "say what runs, who decided, what waits and what left",
-            "tallyd status --json",
-        )
-    )
-    with_json(
-        command("flush", _flush, "merge what was dropped and send what is due, now", "tallyd flush")
-    )
-    show = command(
-        "show", _show, "print the buckets that are not sealed yet", "tallyd show codegraph"
-    )
-    show.add_argument("product", metavar="PRODUCT")
-    with_json(show)
-    preview = command(
-        "preview",
-        _preview,
-        "print the exact body that would be sent next",
-        "tallyd preview codegraph",
-    )
-    preview.add_argument("product", metavar="PRODUCT")
-    with_json(preview)
-    contract = commands.add_parser("contract", help="work with contracts")
-    below = contract.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add = command(
-        "add",
-        _contract_add,
-        "register a product's contract",
-        "tallyd contract add telemetry.toml",
-        below,
-    )
-    add.add_argument("file", metavar="FILE", help="the contract, a TOML file")
-    demo = command(
-        "demo", _demo, "walk one counter from a real MCP server to a gateway's store", "tallyd demo"
-    )
-    demo.add_argument("--keep", action="store_true", help="keep the temporary home, and say where")
-    return parser
+_COMMANDS = {
+    "run": _run,
+    "status": _status,
+    "flush": _flush,
+    "show": _show,
+    "preview": _preview,
+    "contract add": _contract_add,
+    "demo": _demo,
+}

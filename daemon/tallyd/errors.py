@@ -2,6 +2,7 @@
 
     TallydError              what failed, and a hint the user can act on
     ├── StateUnusable        the state directory or the database refuses (full, read-only, damaged)
+    │   └── StateMoved       the database is no longer the file that was opened: the daemon ends
     ├── SettingsError        config.toml is wrong: file, key, what would be right
     ├── AlreadyRunning       another daemon or a flush holds the lock
     └── NotRegistered        no contract is registered for the product
@@ -29,6 +30,10 @@ class StateUnusable(TallydError):
     """The state directory or the database cannot be used."""
 
     exit_code = 73
+
+
+class StateMoved(StateUnusable):
+    """The database was removed or replaced: what is written now would be seen by nobody."""
 
 
 class SettingsError(TallydError):

@@ -35,8 +35,12 @@ def make_directory(directory: Path) -> None:
         ) from error
 
 
-def replace_file(file: Path, content: bytes) -> None:
-    """Put `content` in place of `file` (0600, its directory 0700). Raises StateUnusable."""
+def replace_file(file: Path, content: bytes, *, only_if: Callable[[], bool] = lambda: True) -> None:
+    """Put `content` in place of `file` (0600, its directory 0700).
+
+    `only_if` is asked at the last moment, right before the rename. Raises StateUnusable, also when
+    it says no.
+    """
     beside = file.with_name(f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     make_directory(file.parent)
     try:
@@ -46,6 +50,8 @@ def replace_file(file: Path, content: bytes) -> None:
                 opened.write(content)
                 opened.flush()
                 os.fsync(opened.fileno())
+            if not only_if():
+                raise StateUnusable(f"{file} was changed by another program", "try again")
             os.replace(beside, file)
         except BaseException:
             os.unlink(beside)

@@ -19,7 +19,7 @@ from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
 from tallyd.delta import parse_delta
 from tallyd.errors import Malformed, StateUnusable
-from tallyd.limits import MAX_DAYS_AHEAD
+from tallyd.limits import MAX_DAYS_AHEAD, MERGE_BATCH_BYTES
 from tallyd.losses import Cause
 from tallyd.wire import canonical
 
@@ -38,8 +38,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class IntakeCount:
-    """What one pass did: files merged, already known, set aside, and from before the consent."""
+    """What one pass did: files looked at, merged, already known, set aside, older than the consent."""
 
+    seen: int = 0
     merged: int = 0
     known: int = 0
     quarantined: int = 0
@@ -47,6 +48,7 @@ class IntakeCount:
 
     def add(self, other: IntakeCount) -> None:
         """Add what another pass did."""
+        self.seen += other.seen
         self.merged += other.merged
         self.known += other.known
         self.quarantined += other.quarantined
@@ -60,20 +62,29 @@ class _Fold:
     sums: Counter[buckets.BucketKey] = field(default_factory=Counter)
     events: list[buckets.NewEvent] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
+    stripped: int = 0
 
 
 def merge_batch(
     store: Store, view: ProductView, entries: Sequence[NewEntry], now: float
 ) -> IntakeCount:
-    """Merge these files exactly once and remove them. Raises StateUnusable; then nothing is lost."""
+    """Merge the first of these files exactly once and remove them; `seen` says how many it took.
+
+    As many as MERGE_BATCH_BYTES hold, at least one. Raises StateUnusable; then nothing is lost.
+    """
     done = IntakeCount()
+    size = 0
     readable: list[tuple[NewEntry, Delta]] = []
     predating: list[NewEntry] = []
     for entry in entries:
+        if size >= MERGE_BATCH_BYTES:
+            break
+        done.seen += 1
         try:
             content = spool.read_delta(entry)
             if content is None:
                 continue
+            size += len(content)
             if (entry.dropped_at or 0.0) < view.counts_from:
                 predating.append(entry)
                 continue
@@ -93,6 +104,7 @@ def merge_batch(
         buckets.add_sums(sql, view.name, fold.sums)
         buckets.add_events(sql, view.name, fold.events)
         losses.add(sql, view.name, fold.lost)
+        losses.add_stripped(sql, view.name, fold.stripped)
         buckets.remember_deltas(sql, fresh, today)
     for entry, _ in readable:
         spool.discard(entry)
@@ -114,7 +126,9 @@ def _set_aside(entry: NewEntry, view: ProductView, reason: str) -> bool:
 
 def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, now: float) -> None:
     fold.lost.update(delta.lost)
-    envelope = canonical(screen_envelope(contract, delta.envelope)[0])
+    kept_envelope, stripped = screen_envelope(contract, delta.envelope)
+    fold.stripped += stripped
+    envelope = canonical(kept_envelope)
     misplaced = _misplaced(delta.day, contract, now)
     for event, dimensions, measures in delta.counts:
         screened = screen_counts(contract, event, dimensions, measures)
@@ -122,6 +136,7 @@ def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, now: float) -> No
             # An unlisted event has no primary measure: the largest stands for what is lost.
             fold.lost[misplaced or Cause.SCREENED] += max(measures.values(), default=0)
             continue
+        fold.stripped += screened.stripped
         key = (delta.day, envelope, event, canonical(screened.dimensions))
         for measure, value in screened.measures.items():
             fold.sums[*key, measure] += value
@@ -131,6 +146,7 @@ def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, now: float) -> No
         if kept is None or wrong_day is not None:
             fold.lost[wrong_day or Cause.SCREENED] += 1
             continue
+        fold.stripped += kept.stripped
         fold.events.append(buckets.NewEvent(envelope, event, ts, canonical(kept.properties)))
 
 

@@ -101,10 +101,24 @@ def next_send(sql: sqlite3.Connection, product: str) -> float | None:
     return None if row is None else float(row[0])
 
 
+def not_before(sql: sqlite3.Connection, product: str) -> float:
+    """Until when (Unix s) a busy gateway asked to be left alone; 0 when it did not."""
+    row = sql.execute("SELECT not_before FROM schedule WHERE product = ?", (product,)).fetchone()
+    return 0.0 if row is None else float(row[0])
+
+
+def set_not_before(sql: sqlite3.Connection, product: str, at: float) -> None:
+    """A busy gateway asked to be left alone until `at`."""
+    sql.execute(
+        "INSERT INTO schedule VALUES (?1, ?2, ?2) ON CONFLICT DO UPDATE SET not_before = ?2",
+        (product, at),
+    )
+
+
 def set_next_send(sql: sqlite3.Connection, product: str, at: float) -> None:
     """Decide when the product sends next."""
     sql.execute(
-        "INSERT INTO schedule VALUES (?, ?) ON CONFLICT DO UPDATE SET next_send = excluded.next_send",
+        "INSERT INTO schedule (product, next_send) VALUES (?, ?) ON CONFLICT DO UPDATE SET next_send = excluded.next_send",
         (product, at),
     )
 

@@ -23,6 +23,8 @@ QUARANTINE_MAX_BYTES: Final = 2 * 1024 * 1024
 # Files merged in one transaction: beyond 256 the commit no longer shows in the cost of a file
 # (shared prototype: 0.14 of the floor at 1, 0.49 at 256), below it a kill repeats little work.
 MERGE_BATCH_FILES: Final = 256
+# And at most this many bytes of them: a stop waits for the transaction that is under way.
+MERGE_BATCH_BYTES: Final = 1024 * 1024
 # A delta a day ahead is a host in another time's midnight; further ahead is a broken clock.
 MAX_DAYS_AHEAD: Final = 1
 # A delta's name is remembered until its day is refused as too old anyway (30 days + tomorrow + today).
@@ -70,8 +72,8 @@ RETENTION_INTERVAL_S: Final = 3600.0
 LOCK_PATIENCE_S: Final = 0.5
 # `tallyd flush` waits this long for a running daemon: two watch steps, an intake and one slow minute.
 FLUSH_PATIENCE_S: Final = 120.0
-# The last transaction of an orderly stop may not hold the process longer than this.
-STOP_PATIENCE_S: Final = 2.0
+# The longest a daemon takes to see a request for a flush without a wake-up.
+FLUSH_LOOK_S: Final = 15.0
 
 # --- leftovers -----------------------------------------------------------------------------------
 # What a killed process left beside its files is swept after an hour, in seconds: between create and

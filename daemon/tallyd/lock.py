@@ -86,10 +86,9 @@ def hold_lock(paths: Paths, holder: Holder) -> Iterator[float]:
                 time.sleep(0.02)
         previous_beat = os.fstat(file.fileno()).st_mtime
         try:
-            file.seek(0)
-            file.write(json.dumps(asdict(holder)))
-            file.truncate()
-            file.flush()
+            # Unbuffered: what a full disk refuses must not be tried again when the file is closed.
+            text = json.dumps(asdict(holder)).encode("ascii")
+            os.ftruncate(file.fileno(), os.pwrite(file.fileno(), text, 0))
         except OSError as error:
             raise StateUnusable(
                 f"{paths.lock} cannot be written: {error.strerror}", "free space on that disk"

@@ -10,9 +10,15 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tallyd.limits import MAX_SUM
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
+
+
+# Fields, not counts: kept beside the causes, never among them.
+_STRIPPED = "stripped_fields"
 
 
 class Cause(StrEnum):
@@ -31,10 +37,29 @@ class Cause(StrEnum):
 def add(sql: sqlite3.Connection, product: str, lost: Mapping[str, int]) -> None:
     """Count what was lost, by cause."""
     sql.executemany(
-        "INSERT INTO loss VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
-        " SET unsent = unsent + excluded.unsent, total = total + excluded.total",
-        ((product, str(cause), count, count) for cause, count in lost.items() if count),
+        "INSERT INTO loss (product, cause, unsent, total) VALUES (?1, ?2, ?3, ?3)"
+        f" ON CONFLICT DO UPDATE SET unsent = min(unsent + ?3, {MAX_SUM}),"
+        f" total = min(total + ?3, {MAX_SUM})",
+        ((product, str(cause), min(count, MAX_SUM)) for cause, count in lost.items() if count),
     )
+
+
+def add_stripped(sql: sqlite3.Connection, product: str, fields: int) -> None:
+    """Count fields that the contract does not list; no count was lost with them, so none travels."""
+    if fields:
+        sql.execute(
+            "INSERT INTO loss (product, cause, unsent, total) VALUES (?1, ?2, 0, ?3)"
+            f" ON CONFLICT DO UPDATE SET total = min(total + ?3, {MAX_SUM})",
+            (product, _STRIPPED, min(fields, MAX_SUM)),
+        )
+
+
+def stripped(sql: sqlite3.Connection, product: str) -> int:
+    """How many fields were ever stripped."""
+    row = sql.execute(
+        "SELECT total FROM loss WHERE product = ? AND cause = ?", (product, _STRIPPED)
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def take_unsent(sql: sqlite3.Connection, product: str) -> dict[str, int]:
@@ -57,7 +82,7 @@ def peek_unsent(sql: sqlite3.Connection, product: str) -> dict[str, int]:
 def give_back(sql: sqlite3.Connection, product: str, lost: Mapping[str, int]) -> None:
     """The batch that carried these losses is lost itself: the next one carries them again."""
     sql.executemany(
-        "UPDATE loss SET unsent = unsent + ? WHERE product = ? AND cause = ?",
+        f"UPDATE loss SET unsent = min(unsent + ?, {MAX_SUM}) WHERE product = ? AND cause = ?",
         ((count, product, cause) for cause, count in lost.items()),
     )
 
@@ -66,7 +91,8 @@ def totals(sql: sqlite3.Connection, product: str) -> dict[str, int]:
     """Everything ever lost, by cause."""
     return dict(
         sql.execute(
-            "SELECT cause, total FROM loss WHERE product = ? ORDER BY cause", (product,)
+            "SELECT cause, total FROM loss WHERE product = ? AND cause <> ? ORDER BY cause",
+            (product, _STRIPPED),
         ).fetchall()
     )
 

@@ -20,17 +20,27 @@ if TYPE_CHECKING:
 def put(sql: sqlite3.Connection, batch: Batch) -> None:
     """Keep a batch until its verdict."""
     sql.execute(
-        "INSERT INTO outbox (product, batch_id, sealed_at, body, events, counted, lost)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO outbox (product, batch_id, machine_id, contract, expires_at, body, events,"
+        " counted, lost) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             batch.product,
             batch.batch_id,
-            batch.sealed_at,
+            batch.machine_id,
+            batch.contract,
+            batch.expires_at,
             batch.body,
             batch.events,
             batch.counted,
             json.dumps(batch.lost),
         ),
+    )
+
+
+def replace(sql: sqlite3.Connection, batch: Batch) -> None:
+    """Put narrower bytes in the place of a batch's own: its contract lists less by now."""
+    sql.execute(
+        "UPDATE outbox SET contract = ?, body = ?, events = ?, counted = ? WHERE batch_id = ?",
+        (batch.contract, batch.body, batch.events, batch.counted, batch.batch_id),
     )
 
 
@@ -46,9 +56,14 @@ def holds(sql: sqlite3.Connection, batch_id: str) -> bool:
     return found is not None
 
 
-def sealed_before(sql: sqlite3.Connection, product: str, sealed_at: float) -> list[Batch]:
-    """Batches frozen before `sealed_at` (Unix s)."""
-    return [one for one in _select(sql, product, "ORDER BY id") if one.sealed_at < sealed_at]
+def expired(sql: sqlite3.Connection, product: str, now: float) -> list[Batch]:
+    """Batches that a gateway would refuse, in whole or in part, for their age."""
+    return [one for one in waiting(sql, product) if one.expires_at < now]
+
+
+def waiting(sql: sqlite3.Connection, product: str) -> list[Batch]:
+    """Every batch, the one to send next first."""
+    return _select(sql, product, "ORDER BY id")
 
 
 def past_cap(sql: sqlite3.Connection, product: str, max_bytes: int) -> list[Batch]:
@@ -95,10 +110,20 @@ def remove_all(sql: sqlite3.Connection, product: str) -> None:
 
 def _select(sql: sqlite3.Connection, product: str, rest: str) -> list[Batch]:
     return [
-        Batch(batch_id, product, sealed_at, body, count, counted, json.loads(lost))
-        for batch_id, sealed_at, body, count, counted, lost in sql.execute(
-            "SELECT batch_id, sealed_at, body, events, counted, lost FROM outbox"
-            f" WHERE product = ? {rest}",
+        Batch(
+            batch_id=row[0],
+            product=row[1],
+            machine_id=row[2],
+            contract=row[3],
+            expires_at=row[4],
+            body=row[5],
+            events=row[6],
+            counted=row[7],
+            lost=json.loads(row[8]),
+        )
+        for row in sql.execute(
+            "SELECT batch_id, product, machine_id, contract, expires_at, body, events, counted, lost"
+            f" FROM outbox WHERE product = ? {rest}",
             (product,),
         )
     ]

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import logging
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
 from tallyd import choices, intake, ledger, logs, retention, seal, sender, spool
-from tallyd.errors import NotRegistered
-from tallyd.limits import DELIVERY_LOOK_S, FIRST_SEND_JITTER_S, INTERVAL_JITTER, MERGE_BATCH_FILES
+from tallyd.errors import NotRegistered, StateMoved, TallydError
+from tallyd.limits import (
+    DELIVERY_LOOK_S,
+    FIRST_SEND_JITTER_S,
+    INTERVAL_JITTER,
+    MERGE_BATCH_FILES,
+    RETRY_AFTER_MAX_S,
+)
 from tallyd.product import look_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from tallyd.clock import Clock
     from tallyd.product import ProductView, Surroundings
@@ -33,16 +39,21 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """What one intake of a product did, and what went wrong with it, in words."""
+
+    count: intake.IntakeCount
+    problem: str
+
+
+@dataclass(slots=True)
 class Delivery:
     """What one delivery did: batches frozen, what became of the sent ones, why nothing may leave."""
 
-    sealed: int
-    sent: SendCount
-    blocked: str
-
-    def as_json(self) -> dict[str, object]:
-        """The delivery as `flush --json` tells it."""
-        return {"sealed": self.sealed, **asdict(self.sent), "blocked": self.blocked}
+    sealed: int = 0
+    sent: SendCount = field(default_factory=sender.SendCount)
+    blocked: str = ""
+    problem: str = ""
 
 
 class Passes:
@@ -54,11 +65,16 @@ class Passes:
         self._clock = clock
         self._writer = CapacityLimiter(1)
         self._delivering = Lock()
-        self._reported: dict[str, str] = {}
+        self._unusable: dict[str, str] = {}
 
     async def in_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run blocking work off the event loop, one piece at a time."""
         return await to_thread.run_sync(lambda: work(*args, **kwargs), limiter=self._writer)
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """The products whose contract cannot be used, each with the reason, as last looked at."""
+        return dict(self._unusable)
 
     def views(self) -> list[ProductView]:
         """Every product with a usable contract, as it stands now; the others are logged once."""
@@ -66,33 +82,33 @@ class Passes:
         for product in self._around.registry.products():
             try:
                 found.append(self._look(product))
-                self._reported.pop(product, None)
+                self._unusable.pop(product, None)
             except NotRegistered as problem:
-                if self._reported.get(product) != problem.what:
-                    self._reported[product] = problem.what
+                if self._unusable.get(product) != str(problem):
+                    self._unusable[product] = str(problem)
                     _log.warning(logs.line("contract_unusable", product=product, why=problem))
         return found
 
-    async def merge_all(self) -> dict[str, intake.IntakeCount]:
+    async def merge_all(self) -> dict[str, Merged]:
         """Merge everything in every spool; products that are off are emptied instead."""
-        return {
-            view.name: await self._intake_product(view) for view in await self.in_thread(self.views)
-        }
+        merged = {}
+        for view in await self.in_thread(self.views):
+            count = intake.IntakeCount()
+            problem = await self._isolated(view.name, "intake", self._merge_product, view, count)
+            merged[view.name] = Merged(count, problem)
+        return merged
 
     async def deliver(self, product: str) -> Delivery:
         """Seal what is finished and send what may leave; then plan the next time."""
         async with self._delivering:
-            view = await self.in_thread(self._look, product)
-            sealed, sent = 0, sender.SendCount()
-            if view.gate.is_open:
-                sealed = await self.in_thread(self._seal, view)
-                sent = await sender.send_all(
-                    self._store, lambda: self._look(product), self._clock, self.in_thread
-                )
-            await self.in_thread(self._plan_next, view, sent)
-        if sealed or sent != sender.SendCount():
-            _log.info(logs.line("delivered", product=product, sealed=sealed, **asdict(sent)))
-        return Delivery(sealed, sent, view.gate.reason)
+            delivery = Delivery()
+            delivery.problem = await self._isolated(
+                product, "delivery", self._deliver_product, product, delivery
+            )
+        if delivery.sealed or delivery.sent != sender.SendCount():
+            said = {"sealed": delivery.sealed, **asdict(delivery.sent)}
+            _log.info(logs.line("delivered", product=product, **said))
+        return delivery
 
     async def due(self, *, at_start: bool) -> tuple[list[str], float]:
         """The products whose time has come, and the seconds until the next one's."""
@@ -101,39 +117,91 @@ class Passes:
     async def keep_bounds(self) -> None:
         """Age, caps and leftovers, of every product and of what all share."""
         for view in await self.in_thread(self.views):
-            await self.in_thread(retention.keep_bounds, self._store, view, self._clock.now())
+            await self._isolated(view.name, "retention", self._keep_bounds_of, view)
         await self.in_thread(retention.sweep, self._store, self._around.paths, self._clock.now())
+
+    async def _isolated(
+        self,
+        product: str,
+        duty: str,
+        work: Callable[_P, Awaitable[None]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> str:
+        """Do `work` for one product; what goes wrong with it is logged and costs the others nothing.
+
+        Returns the problem in words, "" when there was none. This is the one place where an error
+        of ours in one product's data is survived: ending the process would repeat it at each start,
+        for all products. Only a database that moved away ends the daemon.
+        """
+        try:
+            await work(*args, **kwargs)
+        except StateMoved:
+            raise
+        except TallydError as problem:
+            _log.error(logs.line("product_failed", product=product, duty=duty, why=problem))
+            return str(problem)
+        except Exception as bug:  # noqa: BLE001 - see above
+            _log.exception(logs.line("product_failed", product=product, duty=duty, why="a bug"))
+            return f"a bug in tallyd ({type(bug).__name__}); its log has the details"
+        return ""
 
     def _look(self, product: str) -> ProductView:
         return look_at(product, self._around, self._clock.now())
 
-    async def _intake_product(self, view: ProductView) -> intake.IntakeCount:
-        done = intake.IntakeCount()
+    async def _merge_product(self, view: ProductView, done: intake.IntakeCount) -> None:
         if not view.consent.is_on:
             if view.consent.is_wish:
-                await self.in_thread(retention.purge, self._store, view)
-            return done
+                await self.in_thread(self._forget, view)
+            return
+        await self.in_thread(retention.keep_to_decision, self._store, view)
         await self.in_thread(spool.prepare, view.spool)
         entries = await self.in_thread(spool.list_new, view.name, view.spool)
-        for start in range(0, len(entries), MERGE_BATCH_FILES):
-            batch = entries[start : start + MERGE_BATCH_FILES]
+        while entries:
             # Consent is looked at anew for each batch: a user may have said no meanwhile.
             view = await self.in_thread(self._look, view.name)
             if not view.consent.is_on:
                 break
-            done.add(
-                await self.in_thread(
-                    intake.merge_batch, self._store, view, batch, self._clock.now()
-                )
+            batch = entries[:MERGE_BATCH_FILES]
+            count = await self.in_thread(
+                intake.merge_batch, self._store, view, batch, self._clock.now()
             )
-        if done != intake.IntakeCount():
+            done.add(count)
+            del entries[: count.seen]
+        if done.seen:
             _log.info(logs.line("intake", product=view.name, **asdict(done)))
-        return done
+
+    def _forget(self, view: ProductView) -> None:
+        retention.purge(self._store, view)
+        choices.forget_id(view.contract, self._around.paths, self._around.environ)
+
+    async def _deliver_product(self, product: str, delivery: Delivery) -> None:
+        view = await self.in_thread(self._look, product)
+        delivery.blocked = view.gate.reason
+        try:
+            if view.gate.is_open:
+                await self.in_thread(retention.keep_to_decision, self._store, view)
+                delivery.sealed = await self.in_thread(self._seal, view)
+                delivery.sent = await sender.send_all(
+                    self._store, lambda: self._look(product), self._clock, self.in_thread
+                )
+        except Exception:
+            # What went wrong is tried again at the interval, not at once. A stop in the middle plans
+            # nothing: the next start takes it up.
+            await self.in_thread(self._plan_next, view, delivery.sent)
+            raise
+        await self.in_thread(self._plan_next, view, delivery.sent)
+
+    async def _keep_bounds_of(self, view: ProductView) -> None:
+        await self.in_thread(retention.keep_bounds, self._store, view, self._clock.now())
 
     def _seal(self, view: ProductView) -> int:
         now = self._clock.now()
         if not seal.is_due(self._store, view, now):
             return 0
+        if view.notice_shown_at is None:
+            # Open without a notice: an explicit choice, for this contract and no later one.
+            choices.mark_notice_shown(view.contract, self._around.paths, now)
         machine_id = choices.ensure_id(view.contract, self._around.paths, self._around.environ, now)
         return seal.freeze(self._store, view, machine_id, now)
 
@@ -159,8 +227,8 @@ class Passes:
                 continue
             with self._store.reading() as sql:
                 planned = ledger.next_send(sql, view.name)
-            longest = (
-                view.contract.endpoint.interval_s * (1 + INTERVAL_JITTER) + FIRST_SEND_JITTER_S
+            longest = FIRST_SEND_JITTER_S + max(
+                view.contract.endpoint.interval_s * (1 + INTERVAL_JITTER), RETRY_AFTER_MAX_S
             )
             overdue_at_start = at_start and planned is not None and planned <= now
             # Never planned, missed while no daemon ran, or planned by a clock that was ahead.

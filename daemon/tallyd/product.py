@@ -67,7 +67,13 @@ def look_at(product: str, around: Surroundings, now: float) -> ProductView:
     return ProductView(
         contract=contract,
         consent=consent,
-        gate=may_leave(contract, consent, shown_at, now),
+        gate=may_leave(
+            contract,
+            consent,
+            shown_at,
+            now,
+            is_first_contract=not choices.any_notice_shown(contract, around.paths),
+        ),
         machine_id=choice.machine_id,
         notice_shown_at=shown_at,
         spool=around.paths.spool(product),

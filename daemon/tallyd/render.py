@@ -102,6 +102,9 @@ def flush_text(result: Mapping[str, Any]) -> list[str]:
         return ['Nothing to flush: no product is set up ("tallyd contract add FILE").']
     lines = []
     for name, done in result.items():
+        if "merged" not in done:
+            lines.append(f"{name}: {done['problem']}")
+            continue
         parts = [f"{done['merged']} deltas merged", f"{done['sealed']} batches sealed"]
         parts += [
             f"{done[key]} {word}"
@@ -114,7 +117,7 @@ def flush_text(result: Mapping[str, Any]) -> list[str]:
             )
             if done[key]
         ]
-        why = done["blocked"] or ("" if done["delivered"] else done["detail"])
+        why = done["problem"] or done["blocked"] or ("" if done["delivered"] else done["detail"])
         lines.append(f"{name}: {', '.join(parts)}{f' ({why})' if why else ''}")
     return lines
 
@@ -133,7 +136,7 @@ def duration(seconds: float) -> str:
 
 
 def _product_text(name: str, product: Report) -> list[str]:
-    if "problem" in product:
+    if product["problem"]:
         return [f"{name}: its contract cannot be used", f"  {product['problem']}"]
     consent, spool, kept = product["consent"], product["spool"], product["buckets"]
     says_off = f"; says off: {', '.join(consent['says_off'])}" if consent["says_off"] else ""
@@ -156,6 +159,10 @@ def _product_text(name: str, product: Report) -> list[str]:
     ]
     if spool["quarantined"]:
         lines.append(f"  set aside   {spool['quarantined']} malformed files in {spool['bad']}")
+    if product["stripped_fields"]:
+        lines.append(
+            f"  stripped    {product['stripped_fields']} fields that the contract does not list"
+        )
     if lost:
         lines.append(f"  lost        {lost}")
     return lines

@@ -1,16 +1,19 @@
 """Retention: everything stays bounded, and what a crash left behind is swept.
 
 Two passes, both safe to repeat: `keep_bounds` for one product (age and caps of buckets, events,
-outbox, ledger, quarantine, tmp), `sweep` for what all share (remembered names, leftovers). The oldest goes first and is counted by cause in the same transaction.
+outbox, ledger, quarantine, tmp), `sweep` for what all share (remembered names, leftovers). The
+oldest goes first and is counted by cause in the same transaction. `purge` and `keep_to_decision`
+remove what a user's choice forbids to keep.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tallyd import buckets, ledger, losses, outbox, spool
+from tallyd import buckets, decisions, ledger, losses, outbox, spool
 from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.model import Rollup
+from tallyd.decisions import Decision
 from tallyd.files import is_leftover, remove_older
 from tallyd.limits import (
     BUCKETS_MAX_ROWS,
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
     from tallyd.store import Store
 
 
+# The places that hold something of one product.
+_OF_A_PRODUCT = (buckets, outbox, ledger, losses, decisions)
+
+
 def keep_bounds(store: Store, view: ProductView, now: float) -> None:
     """Bring one product within its age and caps. Raises StateUnusable."""
     max_age_days = view.contract.endpoint.max_age_days
@@ -36,7 +43,7 @@ def keep_bounds(store: Store, view: ProductView, now: float) -> None:
         _drop_days(sql, view, oldest_day(now, max_age_days), Cause.AGE)
         _cap_days(sql, view)
         _cap_events(sql, view)
-        for batch in outbox.sealed_before(sql, view.name, now - max_age_days * 86400):
+        for batch in outbox.expired(sql, view.name, now):
             outbox.lose(sql, batch, Cause.AGE)
         for batch in outbox.past_cap(sql, view.name, OUTBOX_MAX_BYTES):
             outbox.lose(sql, batch, Cause.CAP)
@@ -52,11 +59,29 @@ def purge(store: Store, view: ProductView) -> None:
     """Remove every unsent trace of a product whose user said no. Raises StateUnusable."""
     spool.purge(view.spool)
     with store.reading() as sql:
-        if not any(place.holds_any(sql, view.name) for place in (buckets, outbox, ledger, losses)):
+        if not any(place.holds_any(sql, view.name) for place in _OF_A_PRODUCT):
             return
     with store.transaction() as sql:
-        for place in (buckets, outbox, ledger, losses):
+        for place in _OF_A_PRODUCT:
             place.remove_all(sql, view.name)
+
+
+def keep_to_decision(store: Store, view: ProductView) -> bool:
+    """Remove what was counted under another decision or id; False when nothing was.
+
+    Files of the spool are told apart by their date when they are merged. Raises StateUnusable.
+    """
+    now = Decision(view.consent.effective_from, view.machine_id)
+    with store.reading() as sql:
+        held = decisions.held(sql, view.name)
+    if held == now:
+        return False
+    is_covered = held is None or now.covers(held)
+    with store.transaction() as sql:
+        for place in () if is_covered else _OF_A_PRODUCT:
+            place.remove_all(sql, view.name)
+        decisions.hold(sql, view.name, now)
+    return not is_covered
 
 
 def sweep(store: Store, paths: Paths, now: float) -> None:

@@ -40,7 +40,9 @@ CREATE TABLE outbox (
     id         INTEGER PRIMARY KEY,
     product    TEXT NOT NULL,
     batch_id   TEXT NOT NULL UNIQUE,
-    sealed_at  REAL NOT NULL,
+    machine_id TEXT NOT NULL,
+    contract   TEXT NOT NULL,
+    expires_at REAL NOT NULL,
     body       BLOB NOT NULL,
     events     INTEGER NOT NULL,
     counted    INTEGER NOT NULL,
@@ -72,8 +74,16 @@ CREATE TABLE loss (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE schedule (
-    product   TEXT PRIMARY KEY,
-    next_send REAL NOT NULL
+    product    TEXT PRIMARY KEY,
+    next_send  REAL NOT NULL,
+    not_before REAL NOT NULL DEFAULT 0
+) STRICT;
+
+-- The decision under which what we hold was counted; another one empties it.
+CREATE TABLE decision (
+    product        TEXT PRIMARY KEY,
+    effective_from TEXT,
+    machine_id     TEXT
 ) STRICT;
 
 CREATE TABLE run (

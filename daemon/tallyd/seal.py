@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from tallyd import buckets, losses, outbox
 from tallyd.batch import Batch
-from tallyd.contract.days import day_of, instant
+from tallyd.contract.days import day_of, instant, unix_of
 from tallyd.contract.model import Rollup
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
-from tallyd.limits import BODY_MAX_BYTES
+from tallyd.limits import BODY_MAX_BYTES, MAX_SUM
 from tallyd.losses import Cause
 from tallyd.wire import NIL_UUID, WireEvent, canonical, render_body, rollup_event
 
@@ -162,5 +162,20 @@ def _batch(
         events=planned.events,
         lost=lost,
     )
-    counted = sum(one.counted for one in planned.events)
-    return Batch(batch_id, contract.product, now, body, len(planned.events), counted, lost)
+    return Batch(
+        batch_id=batch_id,
+        product=contract.product,
+        machine_id=machine_id,
+        contract=contract.short_digest,
+        expires_at=_expires_at(contract, planned, now),
+        body=body,
+        events=len(planned.events),
+        counted=min(sum(one.counted for one in planned.events), MAX_SUM),
+        lost=lost,
+    )
+
+
+def _expires_at(contract: Contract, planned: Planned, now: float) -> float:
+    """When the oldest instant in the batch leaves the contract's window."""
+    oldest = unix_of(min(one.ts for one in planned.events))
+    return (now if oldest is None else min(now, oldest)) + contract.endpoint.max_age_days * 86400

@@ -9,19 +9,23 @@ bytes under the same `batch_id`, which the gateway drops.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tallyd import ledger, outbox, transport
+from tallyd import ledger, losses, outbox, transport
 from tallyd.ledger import Verdict
-from tallyd.limits import PACE_WINDOW_S
+from tallyd.limits import PACE_WINDOW_S, RETRY_AFTER_MAX_S
 from tallyd.losses import Cause
+from tallyd.wire import narrow_body
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Awaitable, Callable
 
     from tallyd.batch import Batch
     from tallyd.clock import Clock
+    from tallyd.contract import Contract
     from tallyd.contract.model import Endpoint
     from tallyd.product import ProductView
     from tallyd.store import Store
@@ -50,21 +54,47 @@ class Ready:
 
 
 def next_ready(store: Store, view: ProductView, now: float) -> Ready | float | None:
-    """The batch that may leave now; None when none may; the seconds to wait for the rate limit.
+    """The batch that may leave now; None when none may; the seconds to wait, when it is too early.
 
-    Called right before the socket, with a view made for this very batch.
+    Called right before the socket, with a view made for this very batch. A batch of another id never
+    leaves; one of an earlier contract leaves with what the present one lists; one that a gateway
+    would refuse for its age is lost here, where it is counted.
     """
     if not view.gate.is_open:
         return None
     policy = view.contract.endpoint
-    with store.reading() as sql:
+    with store.transaction() as sql:
+        for old in outbox.expired(sql, view.name, now):
+            outbox.lose(sql, old, Cause.AGE)
         batch = outbox.oldest(sql, view.name)
-        if batch is None:
+        while batch is not None and batch.contract != view.contract.short_digest:
+            _narrow(sql, view.contract, batch)
+            batch = outbox.oldest(sql, view.name)
+        if batch is None or batch.machine_id != view.machine_id:
             return None
+        wait_s = ledger.not_before(sql, view.name) - now
         sent = ledger.requests_since(sql, view.name, now - PACE_WINDOW_S, now)
+    # A wait longer than any we accept was set by a clock that was ahead.
+    if 0 < wait_s <= RETRY_AFTER_MAX_S:
+        return wait_s
     if sent >= policy.max_requests_per_minute:
         return PACE_WINDOW_S
     return Ready(batch, view.endpoint, policy)
+
+
+def _narrow(sql: sqlite3.Connection, contract: Contract, batch: Batch) -> None:
+    body, events, dropped = narrow_body(contract, batch.body)
+    if not events:
+        outbox.lose(sql, batch, Cause.SCREENED)
+        return
+    losses.add(sql, batch.product, {Cause.SCREENED: dropped})
+    counted = max(batch.counted - dropped, 0)
+    outbox.replace(
+        sql,
+        dataclasses.replace(
+            batch, contract=contract.short_digest, body=body, events=events, counted=counted
+        ),
+    )
 
 
 def judge(answer: Answer, policy: Endpoint) -> Verdict:
@@ -100,7 +130,8 @@ def settle(store: Store, ready: Ready, answer: Answer, now: float) -> Verdict:
             case Verdict.DROPPED:
                 outbox.lose(sql, batch, Cause.UNANSWERED)
             case Verdict.TRY_LATER:
-                pass
+                if answer.retry_after_s:
+                    ledger.set_not_before(sql, batch.product, now + answer.retry_after_s)
     return verdict
 
 
@@ -118,10 +149,14 @@ async def send_all(
 
     while True:
         ready = await in_thread(look)
+        if isinstance(ready, Ready):
+            # Loading takes a while, in which a user may have said no: look again, right before the
+            # socket.
+            await transport.prepare()
+            ready = await in_thread(look)
         if isinstance(ready, float):
             done.again_in_s = ready
-            done.detail = "paced by the contract's rate limit"
-            return done
+            done.detail = "too early for the gateway"
         if not isinstance(ready, Ready):
             return done
         answer = await transport.post(ready.endpoint, ready.batch.body, ready.policy.timeout_s)

@@ -13,14 +13,15 @@ import logging
 import os
 import signal
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import anyio
 
 from tallyd import __version__, heartbeat, lock, logs, requests
-from tallyd.errors import TallydError
+from tallyd.errors import StateMoved, TallydError
 from tallyd.files import make_directory
-from tallyd.limits import HEARTBEAT_INTERVAL_S, RETENTION_INTERVAL_S
+from tallyd.limits import FLUSH_LOOK_S, HEARTBEAT_INTERVAL_S, RETENTION_INTERVAL_S
 from tallyd.passes import Passes
 from tallyd.runs import StopReason
 from tallyd.store import open_store
@@ -67,7 +68,7 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
                     loops.start_soon(_run_flushes, passes, flush_bell, around, settings)
                     loops.start_soon(_run_delivery, passes)
                     loops.start_soon(_run_retention, passes)
-                    loops.start_soon(_run_heartbeat, around, clock)
+                    loops.start_soon(_run_heartbeat, store, around, clock)
                     async for _ in signals:
                         reason = StopReason.SIGNAL
                         loops.cancel_scope.cancel()
@@ -109,13 +110,17 @@ def _single_instance(
 
 async def _flush(passes: Passes) -> FlushResult:
     result: FlushResult = {}
-    for product, count in (await passes.merge_all()).items():
+    for product, merged in (await passes.merge_all()).items():
         delivery = await passes.deliver(product)
         result[product] = {
-            "merged": count.merged,
-            "quarantined": count.quarantined,
-            **delivery.as_json(),
+            "merged": merged.count.merged,
+            "quarantined": merged.count.quarantined,
+            "sealed": delivery.sealed,
+            **asdict(delivery.sent),
+            "blocked": delivery.blocked,
+            "problem": merged.problem or delivery.problem,
         }
+    result |= {product: {"problem": problem} for product, problem in passes.unusable.items()}
     await passes.keep_bounds()
     return result
 
@@ -142,7 +147,8 @@ async def _run_flushes(
 
     while True:
         await _survive(answer_all, "flush")
-        await bell.wait(settings.rescan_interval_s)
+        # A person waits at the other end, so also without any wake-up it does not take long.
+        await bell.wait(min(settings.rescan_interval_s, FLUSH_LOOK_S))
 
 
 async def _run_delivery(passes: Passes) -> None:
@@ -170,16 +176,22 @@ async def _run_retention(passes: Passes) -> None:
         await anyio.sleep(RETENTION_INTERVAL_S)
 
 
-async def _run_heartbeat(around: Surroundings, clock: Clock) -> None:
+async def _run_heartbeat(store: Store, around: Surroundings, clock: Clock) -> None:
     """Note that the daemon lives."""
     while True:
         await anyio.sleep(HEARTBEAT_INTERVAL_S)
         lock.beat(around.paths, clock.now())
+        store.check_place()
 
 
 async def _survive(work: Callable[[], Awaitable[object]], duty: str) -> None:
-    """One round of a duty. A refusing disk or database costs this round; the next one tries again."""
+    """One round of a duty. A refusing disk or database costs this round; the next one tries again.
+
+    A database that was moved away ends the daemon: what it writes is seen by nobody.
+    """
     try:
         await work()
+    except StateMoved:
+        raise
     except TallydError as problem:
         _log.error(logs.line("round_failed", duty=duty, why=problem))

@@ -37,7 +37,9 @@ _DELTA_NAME = re.compile(r"(\d{13})-\d{1,20}-\d{1,20}-[0-9a-f]{16}\.json", re.AS
 _WHY = ".why"
 # Not the file's fault: this process is out of descriptors, the disk or the memory fails.
 _OUR_FAULT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ENODEV})
-_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+# Follow no link, wait for no pipe.
+_NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_OPEN_FLAGS = os.O_RDONLY | _NO_TRAPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,12 @@ def list_new(product: str, dirs: SpoolDirs) -> list[NewEntry]:
         if stat.S_ISLNK(os.lstat(dirs.new).st_mode):
             return []
         names = sorted(os.listdir(dirs.new))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise StateUnusable(
+            f"{dirs.new} cannot be listed: {error.strerror}", "make it yours and readable"
+        ) from error
     root = str(dirs.new)
     return [NewEntry(product, name, f"{root}{os.sep}{name}") for name in names]
 
@@ -175,7 +181,7 @@ def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
 def _write_reason(file: str, name: str, reason: str) -> None:
     """Best effort: the reason is a help for people, setting the file aside is what counts."""
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_TRAPS, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as why:
             why.write(f"{reason}\n")
             if not os.path.basename(file).startswith(name):

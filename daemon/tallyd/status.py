@@ -23,6 +23,27 @@ if TYPE_CHECKING:
 
 RUNNING, NOT_RUNNING, NEVER_SET_UP = 0, 3, 4
 
+# Every key of a product, there whatever its state; null where nothing is known.
+_KEYS = (
+    "problem",
+    "consent",
+    "choice_file",
+    "machine_id",
+    "contract",
+    "endpoint",
+    "may_leave",
+    "notice_shown_at",
+    "spool",
+    "buckets",
+    "outbox",
+    "last_attempt",
+    "last_success",
+    "last_verdict",
+    "next_send",
+    "lost",
+    "stripped_fields",
+)
+
 
 def gather(around: Surroundings, now: float) -> tuple[dict[str, object], int]:
     """Everything `status --json` prints, and the exit code that goes with it.
@@ -94,12 +115,14 @@ def _cost(pid: int) -> tuple[int | None, float | None]:
 def _product(
     sql: sqlite3.Connection | None, name: str, around: Surroundings, now: float
 ) -> dict[str, object]:
+    report = dict.fromkeys(_KEYS)
     try:
         view = look_at(name, around, now)
     except NotRegistered as problem:
-        return {"problem": str(problem)}
+        return report | {"problem": str(problem)}
     size = spool.measure(view.spool)
-    report: dict[str, object] = {
+    report |= {
+        "problem": None,
         "consent": {
             "state": view.consent.state,
             "decided_by": view.consent.decided_by,
@@ -128,11 +151,8 @@ def _product(
         },
         "buckets": {"days": 0, "rows": 0},
         "outbox": {"batches": 0, "bytes": 0},
-        "last_attempt": None,
-        "last_success": None,
-        "last_verdict": None,
-        "next_send": None,
         "lost": {},
+        "stripped_fields": 0,
     }
     return report if sql is None else report | _kept(sql, view)
 
@@ -150,6 +170,7 @@ def _kept(sql: sqlite3.Connection, view: ProductView) -> dict[str, object]:
         "last_verdict": attempt.verdict.name.lower() if attempt else None,
         "next_send": _instant(ledger.next_send(sql, view.name)),
         "lost": losses.totals(sql, view.name),
+        "stripped_fields": losses.stripped(sql, view.name),
     }
 
 

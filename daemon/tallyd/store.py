@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tallyd.errors import StateUnusable
+from tallyd.errors import StateMoved, StateUnusable
 from tallyd.files import make_directory
 
 if TYPE_CHECKING:
@@ -32,13 +32,17 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
         self._connection = connection
         self._file = file
+        about = file.stat()
+        self._identity = (about.st_dev, about.st_ino)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One hand-over: everything inside is committed at its end, or nothing is.
 
-        Raises StateUnusable when SQLite refuses (full, read-only, damaged, locked).
+        Raises StateUnusable when SQLite refuses (full, read-only, damaged, locked), and StateMoved
+        when the file is not the one that was opened.
         """
+        self.check_place()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -63,6 +67,16 @@ class Store:
                 self._connection.rollback()
         except sqlite3.Error as error:
             raise _unusable(self._file, error) from error
+
+    def check_place(self) -> None:
+        """Raise StateMoved when the file is not the one that was opened."""
+        try:
+            about = self._file.stat()
+            moved = (about.st_dev, about.st_ino) != self._identity
+        except OSError:
+            moved = True
+        if moved:
+            raise StateMoved(f"{self._file} was removed or replaced", "start tallyd again")
 
     def close(self) -> None:
         """Close the database; a second call does nothing."""
@@ -106,18 +120,26 @@ def open_store_for_reading(paths: Paths) -> Store | None:
         # 0 bytes: made, and then killed before the schema was committed. Nothing was ever kept.
         if file.stat().st_size == 0:
             return None
-        connection = sqlite3.connect(
-            f"{file.absolute().as_uri()}?mode=ro",
-            uri=True,
-            timeout=_BUSY_TIMEOUT_S,
-            isolation_level=None,
-        )
-        version = _version(connection, file)
+        connection, version = _open_read_only(file, "mode=ro")
     except FileNotFoundError:
         return None
+    except sqlite3.OperationalError:
+        # A read-only file system has no room for the log's index. Nobody writes there: take the
+        # file as it is.
+        try:
+            connection, version = _open_read_only(file, "mode=ro&immutable=1")
+        except sqlite3.Error as error:
+            raise _unusable(file, error) from error
     except (OSError, sqlite3.Error) as error:
         raise _unusable(file, error) from error
     return Store(connection, file) if version else None
+
+
+def _open_read_only(file: Path, how: str) -> tuple[sqlite3.Connection, int]:
+    connection = sqlite3.connect(
+        f"{file.absolute().as_uri()}?{how}", uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None
+    )
+    return connection, _version(connection, file)
 
 
 def _migrate(store: Store) -> None:

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from urllib.parse import urlsplit
 
 from anyio import fail_after, to_thread
 
 from tallyd import __version__
+from tallyd.contract.parse import LOOPBACK
 from tallyd.limits import RETRY_AFTER_MAX_S
-
-if TYPE_CHECKING:
-    import httpx
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +29,31 @@ class Answer:
     retry_after_s: float = 0.0
 
 
+async def prepare() -> None:
+    """Load httpx and the system's trust store, if they are not yet: 50 ms that a thread spends."""
+    await to_thread.run_sync(_load, abandon_on_cancel=True)
+
+
 async def post(url: str, body: bytes, timeout_s: float) -> Answer:
-    """Send `body` once and tell what came back; the lack of an answer is an Answer too."""
-    client = await to_thread.run_sync(_new_client, timeout_s, abandon_on_cancel=True)
-    import httpx  # noqa: PLC0415 - loaded by the thread above, free by now
+    """Send `body` once and tell what came back; the lack of an answer is an Answer too.
+
+    Proxy variables are honoured, except for an endpoint on this machine. `prepare` comes first.
+    """
+    import httpx  # noqa: PLC0415 - loaded by `prepare`
 
     headers = {"content-type": "application/json", "user-agent": f"tallyd/{__version__}"}
     try:
         # httpx's own timeouts are per phase; this one is for all of it.
         with fail_after(timeout_s):
-            async with client, client.stream("POST", url, content=body, headers=headers) as answer:
+            async with (
+                httpx.AsyncClient(
+                    verify=_load(),
+                    timeout=timeout_s,
+                    follow_redirects=False,
+                    trust_env=urlsplit(url).hostname not in LOOPBACK,
+                ) as client,
+                client.stream("POST", url, content=body, headers=headers) as answer,
+            ):
                 return Answer(
                     answer.status_code,
                     str(answer.status_code),
@@ -47,17 +61,17 @@ async def post(url: str, body: bytes, timeout_s: float) -> Answer:
                 )
     except TimeoutError:
         return Answer(None, f"no answer within {timeout_s:g} s")
-    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
+    # ImportError and ValueError: a proxy variable that httpx cannot use.
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ImportError, ValueError) as error:
         return Answer(None, f"no answer ({type(error).__name__})")
 
 
-def _new_client(timeout_s: float) -> httpx.AsyncClient:
-    import httpx  # noqa: PLC0415 - 50 ms and 10 MB that a daemon with nothing to send never pays
+@cache
+def _load() -> ssl.SSLContext:
+    import httpx  # noqa: F401, PLC0415 - 10 MB that a daemon with nothing to send never pays
 
     # The system's trust store, so that a company's own certificates are honoured.
-    return httpx.AsyncClient(
-        verify=ssl.create_default_context(), timeout=timeout_s, follow_redirects=False
-    )
+    return ssl.create_default_context()
 
 
 def _retry_after_s(header: str) -> float:

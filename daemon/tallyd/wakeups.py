@@ -96,6 +96,7 @@ class Watcher:
                     if any(Path(path).is_relative_to(root) for _, path in changes):
                         from_thread.run_sync(self._bells[root].ring, token=self._token)
         except Exception as error:  # noqa: BLE001 - a deaf watcher costs latency only
+            self._armed = ()
             if not stop.is_set():
                 _log.warning(logs.line("watching_failed", error=f"{type(error).__name__}: {error}"))
 

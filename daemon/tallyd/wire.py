@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallyd.contract.days import rollup_instant
+from tallyd.contract.model import Rollup
+from tallyd.contract.screen import screen_counts, screen_envelope, screen_event, split_rollup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 
 # Stands for an id that is made only when a batch is frozen: a preview must not make one.
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
+
+
+_REQUEST_KEYS = frozenset(
+    {"machine_id", "schema_version", "batch_id", "product", "contract", "sent_at", "lost", "events"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +82,32 @@ def render_body(
         {"event": one.event, "ts": one.ts, "props": dict(one.props)} for one in events
     ]
     return json.dumps(body, separators=(",", ":")).encode("ascii")
+
+
+def narrow_body(contract: Contract, body: bytes) -> tuple[bytes, int, int]:
+    """`body`, rendered under an earlier contract, with what this one lists and nothing else.
+
+    Returns it with the number of its events and of the counts that fell out. Ids stay: it is the
+    same batch, and a gateway that has the wider one already keeps that.
+    """
+    said = json.loads(body)
+    given = {name: said.pop(name) for name in list(said) if name not in _REQUEST_KEYS}
+    kept, dropped = [], 0
+    for one in said.pop("events"):
+        listed = contract.events.get(one["event"])
+        if isinstance(listed, Rollup):
+            dimensions, measures = split_rollup(listed, one["props"])
+            counts = screen_counts(contract, one["event"], dimensions, measures)
+            props = None if counts is None else {**counts.dimensions, **counts.measures}
+        else:
+            event = screen_event(contract, one["event"], one["props"])
+            props = None if event is None else event.properties
+        if props is None:
+            numbers = [value for value in one["props"].values() if type(value) is int]
+            dropped += max(numbers, default=1)
+        else:
+            kept.append({**one, "props": props})
+    envelope, _ = screen_envelope(contract, given)
+    said.update(schema_version=contract.schema_version, contract=contract.short_digest)
+    narrow = {"machine_id": said.pop("machine_id"), **envelope, **said, "events": kept}
+    return json.dumps(narrow, separators=(",", ":")).encode("ascii"), len(kept), dropped

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 from support.clock import DAY_S, TODAY
 from support.deltas import delta, name_of, tool_calls
 from support.pipeline import Pipeline, Tally
-from tallyd import buckets, spool
+from tallyd import buckets, intake, losses, spool
 from tallyd.contract.days import shift_day
+from tallyd.errors import StateMoved
 from tallyd.intake import IntakeCount, merge_batch
 from tallyd.limits import MAX_SUM, MERGE_BATCH_FILES
+
+_MANY = MERGE_BATCH_FILES + 3
 
 
 def test_deltas_of_many_processes_become_one_row(pipeline: Pipeline):
@@ -32,7 +36,7 @@ def test_a_delta_offered_twice_is_counted_once(pipeline: Pipeline):
 
     again = pipeline.intake()
 
-    assert IntakeCount(known=1) == again
+    assert IntakeCount(seen=1, known=1) == again
     assert Tally(counted={"search": 3}) == pipeline.tally()
 
 
@@ -51,11 +55,11 @@ def test_a_delta_is_still_known_after_a_month(pipeline: Pipeline):
 
 
 def test_more_files_than_one_transaction_holds_are_all_merged(pipeline: Pipeline):
-    for _ in range(MERGE_BATCH_FILES + 3):
+    for _ in range(_MANY):
         pipeline.drop()
 
-    assert IntakeCount(merged=MERGE_BATCH_FILES + 3) == pipeline.intake()
-    assert Tally(counted={"search": MERGE_BATCH_FILES + 3}) == pipeline.tally()
+    assert IntakeCount(seen=_MANY, merged=_MANY) == pipeline.intake()
+    assert Tally(counted={"search": _MANY}) == pipeline.tally()
 
 
 def test_one_bad_file_is_set_aside_and_the_rest_goes_on(pipeline: Pipeline):
@@ -197,3 +201,97 @@ def test_a_bad_file_that_cannot_be_set_aside_stops_no_other(pipeline: Pipeline):
         )
 
     assert Tally(new=1, counted={"search": 1}) == pipeline.tally()
+
+
+def test_losses_saturate_too_and_never_stop_the_intake(pipeline: Pipeline):
+    """Valid by docs/spool.md, and once enough to stop every intake for ever."""
+    huge = [["unlisted", {}, {"c": MAX_SUM}]] * 600
+    for _ in range(3):
+        pipeline.drop(delta(counts=huge, lost={"cap": MAX_SUM}))
+        pipeline.intake()
+    pipeline.drop()
+
+    pipeline.intake()
+
+    assert (
+        Tally(counted={"search": 1}, lost={"cap": MAX_SUM, "screened": MAX_SUM}) == pipeline.tally()
+    )
+
+
+def test_what_is_stripped_is_counted_and_is_no_loss(pipeline: Pipeline):
+    pipeline.drop(
+        delta(
+            envelope={"host_version": "1", "user": "ada"},
+            counts=[["tool_calls", {"tool": "search", "path": "/x"}, {"count": 1, "secrets": 2}]],
+        )
+    )
+    pipeline.intake()
+
+    assert (
+        pipeline.read(lambda sql: losses.stripped(sql, "tallyd-demo")),
+        pipeline.tally().lost,
+    ) == (3, None)
+
+
+def test_large_files_are_merged_a_megabyte_at_a_time(pipeline: Pipeline):
+    """A stop waits for the transaction that is under way."""
+    for _ in range(40):
+        pipeline.drop(delta(padding="x" * 60_000))
+    view = pipeline.view()
+    entries = spool.list_new("tallyd-demo", view.spool)
+
+    first = merge_batch(pipeline.store, view, entries, pipeline.clock.now())
+
+    assert 17 <= first.seen <= 18
+    assert (pipeline.intake().merged + first.merged, pipeline.tally().new) == (40, 0)
+
+
+def test_a_product_that_cannot_be_merged_stops_no_other(pipeline: Pipeline):
+    """Of two products, the first in order has a spool that is a file."""
+    pipeline.register("codegraph")
+    (pipeline.state / "spool").mkdir(exist_ok=True)
+    (pipeline.state / "spool" / "codegraph").write_text("not a directory")
+    pipeline.drop()
+
+    merged = anyio.run(pipeline.passes.merge_all)
+
+    assert ("cannot be made" in merged["codegraph"].problem, merged["tallyd-demo"].problem) == (
+        True,
+        "",
+    )
+    assert Tally(counted={"search": 1}) == pipeline.tally()
+
+
+def test_a_bug_in_one_products_data_stops_no_other(pipeline: Pipeline, monkeypatch):
+    pipeline.register("codegraph")
+    pipeline.drop(delta("codegraph", counts=[]), product="codegraph")
+    pipeline.drop()
+    right = intake.merge_batch
+
+    def broken(store, view, entries, now):
+        if view.name == "codegraph":
+            raise OverflowError("a number that nobody thought of")
+        return right(store, view, entries, now)
+
+    monkeypatch.setattr(intake, "merge_batch", broken)
+
+    merged = anyio.run(pipeline.passes.merge_all)
+
+    assert (
+        merged["codegraph"].problem.startswith("a bug in tallyd"),
+        pipeline.tally().counted,
+    ) == (
+        True,
+        {"search": 1},
+    )
+
+
+def test_a_database_that_was_moved_away_is_not_written_on(pipeline: Pipeline):
+    """What is merged into an unlinked file is lost, and its deltas with it."""
+    path = pipeline.drop()
+    pipeline.around.paths.database.rename(pipeline.home / "elsewhere.db")
+
+    with pytest.raises(StateMoved):
+        pipeline.intake()
+
+    assert path.exists()

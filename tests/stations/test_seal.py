@@ -15,7 +15,7 @@ from tallyd.limits import BODY_MAX_BYTES
 
 
 def _batches(pipeline: Pipeline) -> list[Batch]:
-    return pipeline.read(lambda sql: outbox.sealed_before(sql, "tallyd-demo", 1e12))
+    return pipeline.read(lambda sql: outbox.waiting(sql, "tallyd-demo"))
 
 
 def test_today_stays_and_yesterday_is_sealed(pipeline: Pipeline):

@@ -55,10 +55,10 @@ REFUSED = Tally(lost={"refused": 3})
         (503, {"busy": '"later"'}, Verdict.TRY_LATER, KEPT),
         (429, {"busy": '"final"'}, Verdict.REFUSED, REFUSED),
         (503, {"busy": '"final"'}, Verdict.REFUSED, REFUSED),
-        (0, {"unanswered": '"keep"', "timeout": '"100ms"'}, Verdict.TRY_LATER, KEPT),
+        (0, {"unanswered": '"keep"', "timeout": '"1s"'}, Verdict.TRY_LATER, KEPT),
         (
             0,
-            {"unanswered": '"drop"', "timeout": '"100ms"'},
+            {"unanswered": '"drop"', "timeout": '"1s"'},
             Verdict.DROPPED,
             Tally(lost={"unanswered": 3}),
         ),
@@ -77,7 +77,7 @@ def test_an_answer_means_what_the_contract_says(pipeline: Pipeline, status, poli
 
 def test_a_batch_without_an_answer_is_sent_again_with_the_same_bytes(pipeline: Pipeline):
     with recording(0, 204) as recorder:
-        _ready(pipeline, recorder, timeout='"100ms"')
+        _ready(pipeline, recorder, timeout='"1s"')
         pipeline.deliver()
         pipeline.clock.pass_s(6 * 3600)
         pipeline.deliver()
@@ -98,7 +98,7 @@ def test_a_refused_connection_keeps_the_batch(pipeline: Pipeline):
 
 def test_a_pass_ends_at_the_first_batch_that_got_no_answer(pipeline: Pipeline):
     with recording(0) as recorder:
-        _ready(pipeline, recorder, days=3, timeout='"100ms"')
+        _ready(pipeline, recorder, days=3, timeout='"1s"')
         pipeline.deliver()
 
         assert (len(recorder.bodies), pipeline.tally().batches) == (1, 3)

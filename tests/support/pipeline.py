@@ -81,7 +81,9 @@ class Pipeline:
         return deltas.drop(self.state, content, **{"at": self.clock.now(), **where})
 
     def intake(self, product: str = "tallyd-demo") -> IntakeCount:
-        return self._run(self.passes.merge_all)[product]
+        merged = self._run(self.passes.merge_all)[product]
+        assert not merged.problem, merged.problem
+        return merged.count
 
     def deliver(self, product: str = "tallyd-demo") -> Delivery:
         return self._run(lambda: self.passes.deliver(product))

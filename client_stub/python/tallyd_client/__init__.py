@@ -141,7 +141,12 @@ class Client:
         """Tell of one event, now."""
         try:
             if len(self._events) < _MAX_EVENTS:
-                self._events.append((name, time.time(), properties))
+                # The host may go on with its lists; what it told is what they held.
+                told = {
+                    one: list(value) if isinstance(value, list) else value
+                    for one, value in properties.items()
+                }
+                self._events.append((name, time.time(), told))
             else:
                 self._lost["cap"]()
             self._begin()
@@ -230,7 +235,8 @@ class Client:
             # all of it goes nowhere.
             if since is not None and since < began:
                 # A drain in the first second of a day is the midnight drain: yesterday's counts.
-                day_s = began if now % _DAY_S < 1.0 else now
+                midnight = now - now % _DAY_S
+                day_s = midnight - 1.0 if began < midnight and now - midnight < 1.0 else now
                 screened = policy.screen(moved, events)
                 for cause, count in lost.items():
                     screened.lose(cause, count)

@@ -252,7 +252,9 @@ def _register(policy: "Policy") -> None:
                 return
     except FileNotFoundError:
         _make_directory(os.path.dirname(file))
-    beside = "%s.%d.%s" % (file, os.getpid(), os.urandom(4).hex())
+    # A name that the daemon sweeps when this process is killed before the rename.
+    hidden = ".%s.toml.%d-%s.tmp" % (policy.product, os.getpid(), os.urandom(4).hex())
+    beside = os.path.join(os.path.dirname(file), hidden)
     try:
         _write_all(os.open(beside, _OPEN_FLAGS, 0o600), policy.text)
         os.replace(beside, file)

@@ -107,16 +107,22 @@ def resolve(
 
 
 def may_leave(
-    contract: Contract, consent: Consent, notice_shown_at: float | None, now: float
+    contract: Contract,
+    consent: Consent,
+    notice_shown_at: float | None,
+    now: float,
+    *,
+    is_first_contract: bool = True,
 ) -> Gate:
     """Whether a byte of this product may leave at `now`.
 
     `notice_shown_at` is when the notice for *this* contract's digest was shown (Unix s), None when
-    it was not. An explicit choice needs no notice.
+    it was not. An explicit choice needs no notice for the contract under which it was made, the
+    first one seen here; a later contract needs its own.
     """
     if not consent.is_on:
         return Gate(is_open=False, reason=f"consent is off ({consent.decided_by})")
-    if consent.is_explicit:
+    if consent.is_explicit and (is_first_contract or notice_shown_at is not None):
         return Gate(is_open=True)
     if notice_shown_at is None:
         return Gate(is_open=False, reason="the notice for this contract was not shown yet")

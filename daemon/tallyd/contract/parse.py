@@ -41,7 +41,7 @@ LINE_MAX_CHARS: Final = 8 * 1024
 PRODUCT_NAME: Final = r"[a-z0-9][a-z0-9-]{0,31}"
 _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
 _URL = re.compile(r"[!-\[\]-~]+", re.ASCII)
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _AT = re.compile(r"\(at [^()]*\)$")
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
@@ -112,7 +112,7 @@ def usable_url(url: str) -> bool:
         return False
     if not host or parts.username or parts.password:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
+    return parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)
 
 
 def _endpoint(table: Table) -> Endpoint:

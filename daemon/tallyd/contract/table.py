@@ -66,10 +66,6 @@ class Table:
         self._plain(key, value)
         return value
 
-    def optional_text(self, key: str) -> str | None:
-        """A non-empty text, or None when absent."""
-        return self.text(key) if key in self.values else None
-
     def matching(self, key: str, pattern: str, what: str) -> str:
         """A text that matches `pattern` whole; `what` says so in words."""
         value = self.text(key)
