@@ -66,11 +66,15 @@ def next_ready(store: Store, view: ProductView, now: float) -> Ready | float | N
     with store.transaction() as sql:
         for old in outbox.expired(sql, view.name, now):
             outbox.lose(sql, old, Cause.AGE)
-        batch = outbox.oldest(sql, view.name)
-        while batch is not None and batch.contract != view.contract.short_digest:
-            _narrow(sql, view.contract, batch)
-            batch = outbox.oldest(sql, view.name)
-        if batch is None or batch.machine_id != view.machine_id:
+        while (batch := outbox.oldest(sql, view.name)) is not None:
+            if batch.machine_id != view.machine_id:
+                # The user reset the id, or said no and yes: what was frozen under another one goes.
+                outbox.remove(sql, batch.batch_id)
+            elif batch.contract != view.contract.short_digest:
+                _narrow(sql, view.contract, batch)
+            else:
+                break
+        if batch is None:
             return None
         wait_s = ledger.not_before(sql, view.name) - now
         sent = ledger.requests_since(sql, view.name, now - PACE_WINDOW_S, now)

@@ -76,7 +76,13 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
             finally:
                 watcher.close()
                 uptime_s = clock.monotonic() - began
-                heartbeat.record_stop(store, run_id, reason, uptime_s, passes.views(), clock.now())
+                try:
+                    heartbeat.record_stop(
+                        store, run_id, reason, uptime_s, passes.views(), clock.now()
+                    )
+                except TallydError as problem:
+                    # The next start finds this run without a stop, and says so.
+                    _log.error(logs.line("stop_not_recorded", why=problem))
 
 
 async def flush(around: Surroundings, clock: Clock) -> FlushResult:

@@ -122,7 +122,8 @@ def _page(contracts: Mapping[str, Contract]) -> str:
     for contract in contracts.values():
         lines.append(f"{contract.title} ({contract.product}), contract {contract.short_digest}")
         lines += [f"  {name}: {event.about}" for name, event in contract.events.items()]
-        lines.append(f"  to turn it off: {contract.consent.off_command}, or DO_NOT_TRACK=1")
+        off = dict.fromkeys((contract.consent.off_command, "DO_NOT_TRACK=1"))
+        lines.append(f"  to turn it off: {' or '.join(off)}")
         if contract.details:
             lines.append(f"  details: {contract.details}")
         lines.append("")

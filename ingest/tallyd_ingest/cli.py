@@ -1,6 +1,7 @@
 """The command `tallyd-ingest`: serve the gateway, export its rows. The only module that prints.
 
-Exit codes: 0 done, 64 usage, 69 not installed or the port is taken, 73 the store cannot be used,
+Exit codes: 0 done, 64 usage, 69 not installed or the port is taken, 73 the store cannot be used, 74 the output
+cannot be written,
 78 a contract is wrong.
 """
 
@@ -22,7 +23,7 @@ from tallyd_ingest.store import Store, StoreUnusable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_STATE, EXIT_CONFIG = 64, 69, 73, 78
+EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_STATE, EXIT_OUTPUT, EXIT_CONFIG = 64, 69, 73, 74, 78
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     arguments = _parser().parse_args(argv)
     try:
         code = arguments.run(arguments)
+        sys.stdout.flush()
     except ContractError as error:
         _say(f"tallyd-ingest: {error}")
         code = EXIT_CONFIG
@@ -38,6 +40,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = EXIT_STATE
     except KeyboardInterrupt:
         code = 130
+    except OSError as error:
+        # What was printed could not be written; nothing more may be tried at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+        if not isinstance(error, BrokenPipeError):
+            _say(f"tallyd-ingest: the output cannot be written: {error.strerror}")
+            code = EXIT_OUTPUT
     sys.exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from support.deltas import delta, drop
 from support.processes import (
     CONTRACTS,
     DEMO_CONTRACT,
+    background,
     daemon,
     environ_of,
     run,
@@ -102,3 +104,46 @@ def test_an_unwritable_state_directory_is_told_and_leaves_no_traceback(home):
     for command in (["run"], ["flush"], ["contract", "add", str(CONTRACTS / "codegraph.toml")]):
         done = run("tallyd", *command, environ=environ_of(home), check=False)
         assert (done.returncode, "Traceback" in done.stderr) == (73, False), command
+
+
+@pytest.mark.slow
+def test_a_daemon_whose_state_is_removed_ends_and_loses_no_delta(home):
+    """It would merge into a file that nobody sees, and a second daemon would start beside it."""
+    tallyd(home, "contract", "add", str(DEMO_CONTRACT))
+    with daemon(home) as process:
+        (home / "state").rename(home / "elsewhere")
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        path = drop(home / "elsewhere", delta(day=today), at=time.time())
+
+        assert process.wait(20) == 73
+
+    assert (path.exists(), "action=ended why=" in _log(home)) == (True, True)
+
+
+@pytest.mark.slow
+def test_a_stop_does_not_wait_for_a_name_that_nobody_looks_up(home):
+    """A resolver's thread cannot be ended: the process must not wait for it."""
+    tallyd(home, "contract", "add", str(DEMO_CONTRACT))
+    program = (
+        "import socket, threading, sys\n"
+        "asked = threading.Event()\n"
+        "def never(*_, **__):\n    print('asked', file=sys.stderr, flush=True)\n    threading.Event().wait()\n"
+        "socket.getaddrinfo = never\n"
+        "from tallyd.cli import main\nmain(['run'])\n"
+    )
+    text = DEMO_CONTRACT.read_text().replace('timeout = "1500ms"', 'timeout = "30s"')
+    (home / "demo.toml").write_text(text)
+    tallyd(home, "contract", "add", str(home / "demo.toml"))
+    earlier = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400))
+    drop(home / "state", delta(day=earlier), at=time.time())
+    environ = environ_of(home, TALLYD_DEMO_ENDPOINT="https://telemetry.invalid/v1/events")
+    log = home / "daemon-1.log"
+    with background(
+        sys.executable, "-c", program, environ=environ, log=log, until="action=daemon_started"
+    ) as process:
+        (home / "state" / "flush" / "request").touch()
+        wait_for(lambda: "asked" in log.read_text())
+        process.terminate()
+
+        # The look-up never ends; the process does.
+        assert process.wait(15) == 0

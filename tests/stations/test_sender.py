@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 
+import anyio
 import pytest
 from support.clock import DAY_S, TODAY
 from support.deltas import delta, tool_calls
 from support.pipeline import Pipeline, Tally
 from support.recorder import Recorder, recording
 from tallyd import choices, ledger
-from tallyd.contract.days import shift_day
+from tallyd.contract.days import instant, shift_day
+from tallyd.errors import StateUnusable
 from tallyd.ledger import Verdict
 
 
@@ -312,3 +315,178 @@ def test_the_ledger_keeps_what_left_and_forgets_old_bodies(pipeline: Pipeline):
 
     attempts = pipeline.read(lambda sql: ledger.attempts(sql, "tallyd-demo"))
     assert [one.body is not None for one in attempts] == [False] * 5 + [True] * 30
+
+
+def _choose(pipeline: Pipeline, **values: object) -> None:
+    """Write the state file by hand, as a user would."""
+    file = pipeline.view().choice_file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(values))
+
+
+_FIRST_ID, _SECOND_ID = (
+    "11111111-1111-4111-8111-111111111111",
+    "22222222-2222-4222-8222-222222222222",
+)
+
+
+def test_nothing_counted_before_an_off_leaves_after_the_on_that_followed(pipeline: Pipeline):
+    """Off and on again between two looks of the daemon: it saw neither, and still must not mix them."""
+    with recording(0, 204) as recorder:
+        _choose(pipeline, enabled=True, machine_id=_FIRST_ID, updated_at="2026-11-20T11:00:00.000Z")
+        _ready(pipeline, recorder, timeout='"1s"')
+        pipeline.deliver()
+        pipeline.drop(delta(counts=[tool_calls(count=5)]))
+        pipeline.intake()
+
+        pipeline.clock.pass_s(10)
+        since = instant(pipeline.clock.now())
+        _choose(pipeline, enabled=True, machine_id=_SECOND_ID, updated_at=since)
+        pipeline.clock.pass_s(10)
+        pipeline.drop(delta(counts=[tool_calls(count=1)]))
+        pipeline.intake()
+        pipeline.clock.pass_s(DAY_S)
+        pipeline.deliver()
+
+        old, new = recorder.batches
+        assert (old["machine_id"], new["machine_id"]) == (_FIRST_ID, _SECOND_ID)
+        assert [one["props"]["count"] for one in new["events"]] == [1]
+
+
+def test_another_id_in_the_file_empties_what_was_counted_under_the_first(pipeline: Pipeline):
+    with recording() as recorder:
+        _ready(pipeline, recorder)
+        _choose(pipeline, machine_id=_SECOND_ID)
+        pipeline.deliver()
+
+        assert ([], Tally()) == (recorder.bodies, pipeline.tally())
+
+
+def test_off_written_by_hand_removes_the_id_and_keeps_the_rest_of_the_file(pipeline: Pipeline):
+    _choose(pipeline, enabled=False, machine_id=_FIRST_ID, future=[1])
+
+    pipeline.intake()
+
+    said = json.loads(pipeline.view().choice_file.read_text())
+    assert said == {"enabled": False, "machine_id": None, "future": [1]}
+
+
+def test_a_no_that_is_written_while_the_id_is_made_is_not_overwritten(
+    pipeline: Pipeline, monkeypatch
+):
+    """The daemon reads the file, makes an id, and writes: the user's "no" may fall in between."""
+    contract = pipeline.view().contract
+    right = choices.json.dumps
+
+    def write_no_first(values: object, **how: object) -> str:
+        monkeypatch.setattr(choices.json, "dumps", right)
+        _choose(pipeline, enabled=False)
+        return right(values, **how)
+
+    monkeypatch.setattr(choices.json, "dumps", write_no_first)
+    with pytest.raises(StateUnusable, match="changed by another program"):
+        choices.ensure_id(contract, pipeline.around.paths, pipeline.environ, pipeline.clock.now())
+
+    assert json.loads(pipeline.view().choice_file.read_text()) == {"enabled": False}
+
+
+def test_an_explicit_choice_is_for_the_contract_under_which_it_was_made(pipeline: Pipeline):
+    """Chosen once, a contract may not grow or move to another host in silence."""
+    with recording() as recorder:
+        pipeline.environ["CODEGRAPH_TELEMETRY_ENDPOINT"] = recorder.url
+        contract = pipeline.register("codegraph", notice=False)
+        file = pipeline.home / ".codegraph" / "telemetry.json"
+        file.parent.mkdir()
+        file.write_text(json.dumps({"enabled": True, "consent_source": "cli"}))
+        sent = []
+        for text in (contract.text, contract.text + b"# another version"):
+            pipeline.register("codegraph", text=text, notice=False)
+            counts = [["usage_rollup", {"kind": "mcp_tool", "name": "explore"}, {"count": 2}]]
+            pipeline.drop(
+                delta("codegraph", day=shift_day(TODAY, -1), counts=counts, envelope={}),
+                product="codegraph",
+            )
+            pipeline.intake("codegraph")
+            sent.append((pipeline.deliver("codegraph").blocked, len(recorder.bodies)))
+
+        assert sent == [("", 1), ("the notice for this contract was not shown yet", 1)]
+
+
+def test_a_batch_of_a_wider_contract_leaves_with_what_the_present_one_lists(pipeline: Pipeline):
+    with recording() as recorder:
+        event = ["server_started", f"{TODAY}T10:00:00.000Z", {"transport": "stdio"}]
+        pipeline.drop(delta(events=[event], counts=[tool_calls(count=4)], day=shift_day(TODAY, -1)))
+        pipeline.intake()
+        pipeline.seal()
+        pipeline.environ["TALLYD_DEMO_ENDPOINT"] = recorder.url
+        text = pipeline.view().contract.text.decode()
+        narrower = text.replace('values = ["stdio", "http"]', 'values = ["http"]').replace(
+            'os = { type = "token"', 'system = { type = "token"'
+        )
+        pipeline.register("tallyd-demo", text=narrower.encode())
+        pipeline.deliver()
+
+        (sent,) = recorder.batches
+        assert [one["event"] for one in sent["events"]] == ["tool_calls"]
+        assert ("os" in sent, sent["contract"]) == (False, pipeline.view().contract.short_digest)
+        assert Tally(lost={"screened": 1}) == pipeline.tally()
+
+
+def test_a_batch_that_became_too_old_is_lost_where_it_is_counted(pipeline: Pipeline):
+    """The gateway would drop it behind a 204."""
+    with recording(0, 204) as recorder:
+        _ready(pipeline, recorder, timeout='"1s"')
+        pipeline.deliver()
+        pipeline.clock.pass_s(29 * DAY_S + 1)
+        pipeline.deliver()
+
+        assert (1, Tally(lost={"age": 3})) == (len(recorder.bodies), pipeline.tally())
+
+
+def test_a_busy_gateway_is_left_alone_as_long_as_it_asked(pipeline: Pipeline):
+    """Also by a flush, which comes long before the interval."""
+    with recording(503, 204, headers={"retry-after": "3600"}) as recorder:
+        _ready(pipeline, recorder, busy='"later"', interval='"10s"')
+        sent = []
+        for _ in range(4):
+            pipeline.deliver()
+            due, _ = anyio.run(lambda: pipeline.passes.due(at_start=False))
+            sent.append((len(recorder.bodies), due))
+            pipeline.clock.pass_s(1300)
+
+        assert sent == [(1, []), (1, []), (1, []), (2, [])]
+
+
+@pytest.mark.parametrize(
+    "proxies",
+    [
+        {"HTTP_PROXY": "http://127.0.0.1:9"},
+        {"ALL_PROXY": "socks5://127.0.0.1:1080"},
+        {"HTTP_PROXY": "foo://x"},
+        {"HTTP_PROXY": "http://[::1"},
+    ],
+    ids=str,
+)
+def test_no_proxy_stands_between_us_and_this_machine(pipeline: Pipeline, monkeypatch, proxies):
+    for name, value in proxies.items():
+        monkeypatch.setenv(name, value)
+    with recording() as recorder:
+        _ready(pipeline, recorder)
+        pipeline.deliver()
+
+        assert len(recorder.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://127.0.0.1:1080", "foo://x", "http://[::1", "http://127.0.0.1:9"]
+)
+def test_a_proxy_that_cannot_be_used_is_no_answer_and_no_crash(
+    pipeline: Pipeline, monkeypatch, proxy
+):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with recording() as recorder:
+        _ready(pipeline, recorder)
+        pipeline.environ["TALLYD_DEMO_ENDPOINT"] = "https://telemetry.invalid/v1/events"
+        delivery = pipeline.deliver()
+
+    assert (delivery.problem, delivery.sent.later, pipeline.tally()) == ("", 1, KEPT)

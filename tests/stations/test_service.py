@@ -150,3 +150,27 @@ def test_a_request_whose_daemon_dies_is_given_up(pipeline: Pipeline):
 
     assert requests.wait(request, 60, lambda: False) is None
     assert os.listdir(pipeline.around.paths.flush_requests) == []
+
+
+def test_a_flush_is_answered_without_any_wake_up(home, monkeypatch):
+    """Watch = false and an hour between scans are settings that a user may choose."""
+    (home / "config").mkdir()
+    (home / "config" / "config.toml").write_text(
+        "[daemon]\nrescan_interval_s = 3600\nwatch = false\n"
+    )
+    tallyd(home, "contract", "add", str(DEMO_CONTRACT))
+    with daemon(home):
+        assert set(json.loads(tallyd(home, "flush", "--json"))) == {"tallyd-demo"}
+
+
+def test_a_flush_names_a_contract_that_cannot_be_used(home):
+    tallyd(home, "contract", "add", str(DEMO_CONTRACT))
+    (home / "config/contracts/broken.toml").write_text("contract = 2")
+
+    done = run("tallyd", "flush", environ=environ_of(home), check=False)
+
+    assert (done.returncode, "broken: " in done.stdout, "tallyd-demo: 0 deltas" in done.stdout) == (
+        73,
+        True,
+        True,
+    )

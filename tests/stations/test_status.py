@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 
+import pytest
 from support.clock import NOON
 from support.deltas import delta
 from support.pipeline import Pipeline
@@ -188,3 +190,62 @@ def test_the_last_heartbeat_is_what_the_next_holder_is_told(pipeline: Pipeline):
         lock.beat(paths, NOON + 60)
     with lock.hold_lock(paths, holder) as last_beat:
         assert last_beat == NOON + 60
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount")
+def test_status_and_show_work_on_a_read_only_file_system(home):
+    """Just when they are needed."""
+    mounted = home / "mounted"
+    mounted.mkdir()
+    tallyd(mounted, "contract", "add", str(DEMO_CONTRACT))
+    tallyd(mounted, "flush")
+    if subprocess.run(["mount", "--bind", str(mounted), str(mounted)], check=False).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(mounted)], check=True)
+        done = [
+            run("tallyd", *command, environ=environ_of(mounted), check=False)
+            for command in (["status"], ["show", "tallyd-demo"], ["flush"])
+        ]
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+
+    assert [one.returncode for one in done] == [3, 0, 73]
+    assert ["Traceback" in one.stderr for one in done] == [False] * 3
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount")
+def test_a_full_disk_is_told_and_leaves_no_traceback(home):
+    small = home / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        with (small / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while filler.write(b"x" * 512):
+                pass
+        done = [
+            run("tallyd", *command, environ=environ_of(small), check=False)
+            for command in (["run"], ["flush"], ["contract", "add", str(DEMO_CONTRACT)])
+        ]
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+    assert [one.returncode for one in done] == [73] * 3
+    assert ["Traceback" in one.stderr for one in done] == [False] * 3
+
+
+def test_output_that_cannot_be_written_is_told(home):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tallyd", "status"],
+            env=environ_of(home),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert (done.returncode, "the output cannot be written" in done.stderr) == (74, True)
+    assert "Traceback" not in done.stderr
