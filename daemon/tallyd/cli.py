@@ -115,25 +115,15 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _flush(arguments: argparse.Namespace) -> int:
-    from tallyd import lock, render, requests
-    from tallyd.limits import FLUSH_PATIENCE_S
-
-    around = _around()
-
-    def is_served() -> bool:
-        holder = lock.current_holder(around.paths)
-        return holder is not None and holder.role == "daemon"
+    from tallyd import lock, render
 
     def tell(result: Mapping[str, Any]) -> int:
         _print(result) if arguments.json else _print_lines(render.flush_text(result))
         return EXIT_STATE if any(one.get("problem") for one in result.values()) else 0
 
-    if is_served():
-        _say("asking the running daemon …")
-        result = requests.wait(requests.ask(around.paths), FLUSH_PATIENCE_S, is_served)
-        if result is None:
-            raise AlreadyRunning("the daemon did not answer", 'try again, or see "tallyd status"')
-        return tell(result)
+    around = _around()
+    if lock.is_daemon_running(around.paths):
+        return tell(_ask_daemon(around))
     import anyio
 
     from tallyd import logs, service
@@ -146,6 +136,63 @@ def _flush(arguments: argparse.Namespace) -> int:
     os.umask(0o077)
     anyio.run(flush_and_leave)
     return 0
+
+
+def _ask_daemon(around: Surroundings) -> Mapping[str, Any]:
+    """Let the running daemon do a round, and wait for its result."""
+    from tallyd import lock, requests
+    from tallyd.limits import FLUSH_PATIENCE_S
+
+    _say("asking the running daemon …")
+    request = requests.ask(around.paths)
+    result = requests.wait(request, FLUSH_PATIENCE_S, lambda: lock.is_daemon_running(around.paths))
+    if result is None:
+        raise AlreadyRunning("the daemon did not answer", 'try again, or see "tallyd status"')
+    return result
+
+
+def _off(arguments: argparse.Namespace) -> int:
+    from tallyd import lock, service
+    from tallyd.clock import SystemClock
+
+    around = _choose(arguments.product, is_on=False)
+    # From here on nothing of it is merged or sent; what is left is to delete what waits.
+    if lock.is_daemon_running(around.paths):
+        _ask_daemon(around)
+    else:
+        service.forget(around, SystemClock(), arguments.product)
+    _print_lines([f"{arguments.product} is off: what was not sent and the id are deleted"])
+    return 0
+
+
+def _on(arguments: argparse.Namespace) -> int:
+    from tallyd.product import look_at
+
+    around = _choose(arguments.product, is_on=True)
+    view = look_at(arguments.product, around, _now())
+    _print_lines(
+        [
+            f"{arguments.product} is on, under the new id {view.machine_id}",
+            f'what it may count: "tallyd preview {arguments.product}" shows each body before it is sent',
+        ]
+    )
+    return 0
+
+
+def _choose(product: str, *, is_on: bool) -> Surroundings:
+    """Store the choice, and say where the environment of this shell disagrees with it."""
+    from tallyd import choices
+    from tallyd.contract.consent import resolve
+
+    around = _around()
+    contract = around.registry.get(product)
+    choice = choices.write_choice(contract, around.paths, around.environ, is_on=is_on, now=_now())
+    here = resolve(contract.consent, around.environ, choice.stored)
+    if here.is_on != is_on:
+        _say(
+            f"note: in this shell {here.decided_by} says {here.state}, and decides before the stored choice"
+        )
+    return around
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -271,6 +318,8 @@ _COMMANDS = {
     "run": _run,
     "status": _status,
     "flush": _flush,
+    "off": _off,
+    "on": _on,
     "show": _show,
     "preview": _preview,
     "contract add": _contract_add,

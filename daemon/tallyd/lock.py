@@ -110,6 +110,12 @@ def current_holder(paths: Paths) -> Holder | None:
     return None
 
 
+def is_daemon_running(paths: Paths) -> bool:
+    """Whether a daemon, and no passing command, holds the lock. Changes nothing."""
+    holder = current_holder(paths)
+    return holder is not None and holder.role == "daemon"
+
+
 def beat(paths: Paths, now: float) -> None:
     """Note that the holder lives at `now`; a failure costs only the precision of an uptime."""
     try:

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from tallyd import __version__, heartbeat, lock, logs, requests
+from tallyd import __version__, heartbeat, lock, logs, requests, retention
 from tallyd.errors import StateMoved, TallydError
 from tallyd.files import make_directory
 from tallyd.limits import FLUSH_LOOK_S, HEARTBEAT_INTERVAL_S, RETENTION_INTERVAL_S
 from tallyd.passes import Passes
+from tallyd.product import look_at
 from tallyd.runs import StopReason
 from tallyd.store import open_store
 
@@ -92,6 +93,15 @@ async def flush(around: Surroundings, clock: Clock) -> FlushResult:
     """
     with _single_instance(around, clock, "flush") as (store, _):
         return await _flush(Passes(store, around, clock))
+
+
+def forget(around: Surroundings, clock: Clock, product: str) -> None:
+    """Remove every unsent trace of a product whose user has just said no.
+
+    Raises AlreadyRunning when a daemon holds the lock, StateUnusable when the state refuses.
+    """
+    with _single_instance(around, clock, "flush") as (store, _):
+        retention.purge(store, look_at(product, around, clock.now()))
 
 
 _STOP_SIGNALS = [

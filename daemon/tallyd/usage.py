@@ -54,6 +54,18 @@ _COMMANDS = (
         {"product": _PRODUCT, "--json": _JSON},
     ),
     _Command(
+        "off",
+        "stop counting and sending for a product, and delete what was not sent and its id",
+        "tallyd off codegraph",
+        {"product": _PRODUCT},
+    ),
+    _Command(
+        "on",
+        "let a product count and send, under a new id",
+        "tallyd on codegraph",
+        {"product": _PRODUCT},
+    ),
+    _Command(
         "contract add",
         "register a product's contract",
         "tallyd contract add telemetry.toml",
@@ -84,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
         "  tallyd demo                     see the whole flow on this machine, in a minute\n"
         "  tallyd status                   what runs, who decided, what waits, what left\n"
         "  tallyd preview codegraph        the exact body that would be sent next\n"
+        "  tallyd off codegraph            no more of it, and what was not sent is deleted\n"
         "  DO_NOT_TRACK=1 your-tool        counts nothing, whatever else is set\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

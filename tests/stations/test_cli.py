@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 from support.clock import TODAY
-from support.deltas import delta
+from support.deltas import delta, drop, tool_calls
 from support.pipeline import Pipeline
-from support.processes import CONTRACTS, DEMO_CONTRACT, environ_of, run, show, tallyd
+from support.processes import (
+    CONTRACTS,
+    DEMO_CONTRACT,
+    daemon,
+    environ_of,
+    run,
+    show,
+    status,
+    tallyd,
+)
+from support.recorder import recording
 from tallyd import __version__
 
 pytestmark = pytest.mark.slow
@@ -21,6 +34,8 @@ _COMMANDS = [
     ["flush"],
     ["show"],
     ["preview"],
+    ["off"],
+    ["on"],
     ["contract", "add"],
     ["demo"],
 ]
@@ -155,3 +170,47 @@ def test_without_the_demos_parts_the_demo_says_what_to_install(home):
     )
 
     assert (done.returncode, "pip install 'tallyd[demo]'" in done.stdout) == (69, True)
+
+
+@pytest.mark.parametrize("with_daemon", [False, True])
+def test_off_is_one_move_and_deletes_what_was_not_sent_with_the_id(home, with_daemon):
+    tallyd(home, "contract", "add", str(DEMO_CONTRACT))
+    now = time.time()
+    for days in (1, 0):
+        day = time.strftime("%Y-%m-%d", time.gmtime(now - days * 86400))
+        drop(home / "state", delta(day=day, counts=[tool_calls("find_me")]), at=now)
+    with recording() as nobody:
+        pass
+    tallyd(home, "flush", TALLYD_DEMO_ENDPOINT=nobody.url)
+    drop(home / "state", delta(counts=[tool_calls("find_me")]), at=now)
+    assert [row for row in _dump(home) if "find_me" in row] != []
+
+    with daemon(home, TALLYD_DEMO_ENDPOINT=nobody.url) if with_daemon else contextlib.nullcontext():
+        said = tallyd(home, "off", "tallyd-demo")
+
+    report = status(home)["products"]["tallyd-demo"]
+    assert "tallyd-demo is off" in said
+    assert (report["consent"]["state"], report["machine_id"], show(home)) == ("off", None, [])
+    assert (report["outbox"]["batches"], report["spool"]["files"]) == (0, 0)
+    rows = _dump(home)
+    assert [row for row in rows if "find_me" in row] == []
+
+
+def _dump(home) -> list[str]:
+    """Every row of the database as text; deleted pages are SQLite's own to reuse."""
+    database = sqlite3.connect(home / "state" / "tallyd.db")
+    try:
+        return list(database.iterdump())
+    finally:
+        database.close()
+
+
+def test_on_makes_a_new_id_and_says_where_the_shell_disagrees(home):
+    tallyd(home, "contract", "add", str(DEMO_CONTRACT))
+    ids = []
+    for _ in range(2):
+        done = run("tallyd", "on", "tallyd-demo", environ=environ_of(home, DO_NOT_TRACK="1"))
+        assert "note: in this shell DO_NOT_TRACK says off" in done.stderr
+        ids.append(status(home)["products"]["tallyd-demo"]["machine_id"])
+
+    assert len(set(ids)) == 2
