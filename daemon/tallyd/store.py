@@ -58,7 +58,11 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A consistent view: every statement inside sees the same moment."""
+        """A consistent view: every statement inside sees the same moment.
+
+        Raises as `transaction` does.
+        """
+        self.check_place()
         try:
             self._connection.execute("BEGIN")
             try:

@@ -109,6 +109,8 @@ def test_an_unwritable_state_directory_is_told_and_leaves_no_traceback(home):
 @pytest.mark.slow
 def test_a_daemon_whose_state_is_removed_ends_and_loses_no_delta(home):
     """It would merge into a file that nobody sees, and a second daemon would start beside it."""
+    (home / "config").mkdir()
+    (home / "config" / "config.toml").write_text("[daemon]\nrescan_interval_s = 1\n")
     tallyd(home, "contract", "add", str(DEMO_CONTRACT))
     with daemon(home) as process:
         (home / "state").rename(home / "elsewhere")

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.hosts import Dropped, dropped
+from support.hosts import Dropped, dropped, texts
+from support.processes import CONTRACTS
 from tallyd_client import Client
 
 _THREADS = 8
@@ -262,3 +263,16 @@ def test_a_closed_client_counts_nowhere(new_client: NewClient, home: Path):
     client.close()
 
     assert Dropped(calls={"a": 1}) == dropped(home)
+
+
+def test_a_list_that_the_host_goes_on_with_is_told_as_it_was(new_client: NewClient, home: Path):
+    client = new_client(product="codegraph", contract=CONTRACTS / "codegraph.toml")
+    targets = ["claude"]
+    client.event("uninstall", targets=targets)
+    targets.append("cursor")
+    client.drain()
+
+    (text,) = texts(home, "codegraph")
+    assert [[name, told] for name, _, told in text["events"]] == [
+        ["uninstall", {"targets": ["claude"]}]
+    ]

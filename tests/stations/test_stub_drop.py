@@ -436,6 +436,7 @@ def test_the_first_drop_registers_the_contract_as_its_author_wrote_it(
         pytest.param(-10.0, 0.9, _YESTERDAY_OF_MIDNIGHT, id="in the first second"),
         pytest.param(-10.0, 5.0, _DAY_OF_MIDNIGHT, id="later"),
         pytest.param(0.1, 0.6, _DAY_OF_MIDNIGHT, id="begun in the first second"),
+        pytest.param(-2 * 86400.0, 0.5, _YESTERDAY_OF_MIDNIGHT, id="after days of failed drops"),
     ],
 )
 def test_counts_belong_to_the_day_that_ends_when_they_are_drained_at_midnight(
