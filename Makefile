@@ -13,6 +13,7 @@ export PIP_ROOT_USER_ACTION := ignore
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
 	@echo "make test          run the tests"
+	@echo "make test-pythons  the quick tests on the other Pythons installed"
 	@echo "make bench         what a count, a start, a merge, an idle minute and a stop cost"
 	@echo "make check         format, lint, types and import layers, as CI does"
 	@echo "make fix           format, and mend what the linter can"
@@ -47,7 +48,7 @@ fix: $(VENV)/.dev
 	@$(VENV)/bin/ruff format $(SOURCES)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(VENV)-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
 # The pins: exact versions with hashes, for every platform and Python from 3.11 on.
 requirements:
@@ -82,3 +83,20 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml client_stub/python/pyproject
 $(VENV)/.dev: requirements/dev.txt pyproject.toml client_stub/python/pyproject.toml | $(PYTHON)
 	$(call install,dev)
 	@touch $(VENV)/.demo
+
+# The quick tests on the other Pythons that are installed; CI does the same.
+.PHONY: test-pythons
+test-pythons: $(VENV)/.dev
+	@for minor in 12 13; do \
+	  for one in "python3.$$minor" "$$HOME"/.pyenv/versions/3.$$minor.*/bin/python; do \
+	    if "$$one" -c "import sys; sys.exit(sys.version_info[:2] != (3, $$minor))" 2>/dev/null; then \
+	      echo "testing on $$($$one --version)"; \
+	      [ -x "$(VENV)-3.$$minor/bin/pytest" ] || { "$$one" -m venv "$(VENV)-3.$$minor" && \
+	        "$(VENV)-3.$$minor/bin/python" -m pip install --quiet --require-hashes -r requirements/dev.txt && \
+	        "$(VENV)-3.$$minor/bin/python" -m pip install --quiet --no-build-isolation --no-deps -e . -e client_stub/python; } || exit 1; \
+	      "$(VENV)-3.$$minor/bin/python" -m pytest -q -m "not slow" || exit 1; \
+	      continue 2; \
+	    fi; \
+	  done; \
+	  echo "Python 3.$$minor is not installed: not tested on it"; \
+	done

@@ -174,19 +174,19 @@ def rows_per_day(sql: sqlite3.Connection, product: str) -> list[tuple[str, int]]
 def remove_oldest_events(sql: sqlite3.Connection, product: str, kept: int) -> int:
     """Keep the newest `kept` single events; returns how many went."""
     return sql.execute(
-        "DELETE FROM event WHERE product = ?1 AND id <= (SELECT id FROM event WHERE product = ?1"
-        " ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-        (product, kept),
+        "DELETE FROM event WHERE product = :product AND id <= (SELECT id FROM event"
+        " WHERE product = :product ORDER BY id DESC LIMIT 1 OFFSET :kept)",
+        {"product": product, "kept": kept},
     ).rowcount
 
 
 def remove_unused_envelopes(sql: sqlite3.Connection, product: str) -> None:
     """Remove envelopes that no bucket and no event refers to any more."""
     sql.execute(
-        "DELETE FROM envelope WHERE product = ?1"
-        " AND id NOT IN (SELECT envelope_id FROM bucket WHERE product = ?1)"
-        " AND id NOT IN (SELECT envelope_id FROM event WHERE product = ?1)",
-        (product,),
+        "DELETE FROM envelope WHERE product = :product"
+        " AND id NOT IN (SELECT envelope_id FROM bucket WHERE product = :product)"
+        " AND id NOT IN (SELECT envelope_id FROM event WHERE product = :product)",
+        {"product": product},
     )
 
 

@@ -110,8 +110,8 @@ def not_before(sql: sqlite3.Connection, product: str) -> float:
 def set_not_before(sql: sqlite3.Connection, product: str, at: float) -> None:
     """A busy gateway asked to be left alone until `at`."""
     sql.execute(
-        "INSERT INTO schedule VALUES (?1, ?2, ?2) ON CONFLICT DO UPDATE SET not_before = ?2",
-        (product, at),
+        "INSERT INTO schedule VALUES (:product, :at, :at) ON CONFLICT DO UPDATE SET not_before = :at",
+        {"product": product, "at": at},
     )
 
 
@@ -130,18 +130,18 @@ def trim(sql: sqlite3.Connection, product: str) -> None:
         ("UPDATE ledger SET body = NULL", LEDGER_MAX_BODIES),
     ):
         sql.execute(
-            f"{statement} WHERE product = ?1 AND id <= (SELECT id FROM ledger WHERE product = ?1"
-            " ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-            (product, kept),
+            f"{statement} WHERE product = :product AND id <= (SELECT id FROM ledger"
+            " WHERE product = :product ORDER BY id DESC LIMIT 1 OFFSET :kept)",
+            {"product": product, "kept": kept},
         )
 
 
 def holds_any(sql: sqlite3.Connection, product: str) -> bool:
     """Whether a plan to send or a sent body is here."""
     found = sql.execute(
-        "SELECT product FROM schedule WHERE product = ?1"
-        " UNION SELECT product FROM ledger WHERE product = ?1 AND body IS NOT NULL LIMIT 1",
-        (product,),
+        "SELECT product FROM schedule WHERE product = :product"
+        " UNION SELECT product FROM ledger WHERE product = :product AND body IS NOT NULL LIMIT 1",
+        {"product": product},
     ).fetchone()
     return found is not None
 
@@ -157,7 +157,7 @@ def _select(sql: sqlite3.Connection, product: str, verdict: int | None, rest: st
         Attempt(batch_id, at, endpoint, Verdict(number), detail, events, body)
         for batch_id, at, endpoint, number, detail, events, body in sql.execute(
             "SELECT batch_id, at, endpoint, verdict, detail, events, body FROM ledger"
-            f" WHERE product = ?1 AND (?2 IS NULL OR verdict = ?2) {rest}",
-            (product, verdict),
+            f" WHERE product = :product AND (:verdict IS NULL OR verdict = :verdict) {rest}",
+            {"product": product, "verdict": verdict},
         )
     ]

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_ADD = (
+    "INSERT INTO loss VALUES (:product, :cause, :unsent, :total) ON CONFLICT DO UPDATE"
+    f" SET unsent = min(unsent + :unsent, {MAX_SUM}), total = min(total + :total, {MAX_SUM})"
+)
 # Fields, not counts: kept beside the causes, never among them.
 _STRIPPED = "stripped_fields"
 
@@ -37,21 +41,20 @@ class Cause(StrEnum):
 def add(sql: sqlite3.Connection, product: str, lost: Mapping[str, int]) -> None:
     """Count what was lost, by cause."""
     sql.executemany(
-        "INSERT INTO loss (product, cause, unsent, total) VALUES (?1, ?2, ?3, ?3)"
-        f" ON CONFLICT DO UPDATE SET unsent = min(unsent + ?3, {MAX_SUM}),"
-        f" total = min(total + ?3, {MAX_SUM})",
-        ((product, str(cause), min(count, MAX_SUM)) for cause, count in lost.items() if count),
+        _ADD,
+        (
+            {"product": product, "cause": str(cause), "unsent": count, "total": count}
+            for cause, count in ((one, min(given, MAX_SUM)) for one, given in lost.items())
+            if count
+        ),
     )
 
 
 def add_stripped(sql: sqlite3.Connection, product: str, fields: int) -> None:
     """Count fields that the contract does not list; no count was lost with them, so none travels."""
     if fields:
-        sql.execute(
-            "INSERT INTO loss (product, cause, unsent, total) VALUES (?1, ?2, 0, ?3)"
-            f" ON CONFLICT DO UPDATE SET total = min(total + ?3, {MAX_SUM})",
-            (product, _STRIPPED, min(fields, MAX_SUM)),
-        )
+        total = min(fields, MAX_SUM)
+        sql.execute(_ADD, {"product": product, "cause": _STRIPPED, "unsent": 0, "total": total})
 
 
 def stripped(sql: sqlite3.Connection, product: str) -> int:

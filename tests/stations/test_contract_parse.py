@@ -337,7 +337,7 @@ def test_a_missing_table_is_asked_for(table: str):
         (b"\ncontract" + b".a" * 30000 + b" = 1", "x.toml:2: is a line of over 8 KiB; break it into several"),
         (b"contract = " + b"9" * 5000, "x.toml: holds a number of thousands of digits; write fewer"),
         (b"contract = " + b"[" * 5000, "x.toml: is nested too deeply; a contract is a short file"),
-        (b"contract" + b".a" * 2000 + b" = 1", "x.toml:1: contract: the value is not a whole number; write it without quotes"),
+        (b"contract" + b".a" * 2000 + b" = 1", "x.toml:1: contract: a table is not a whole number; write it without quotes"),
     ],
     ids=["empty", "not UTF-8", "twice", "no value", "cut", "large", "a long key", "digits", "nested", "dotted"],
 )  # fmt: skip

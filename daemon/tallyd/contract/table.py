@@ -185,9 +185,12 @@ class Table:
 
 def _shown(value: object) -> str:
     """`value` as a message may show it: short, whatever it is."""
+    if isinstance(value, Mapping):
+        # Never its content: a key of a thousand parts nests as many tables.
+        return "a table"
     try:
         text = repr(value)
     except (ValueError, RecursionError):
-        # A number of thousands of digits, or tables nested by a key of a thousand parts.
+        # A number of thousands of digits, or lists nested as deep.
         return "the value"
     return text if len(text) <= _SHOWN_MAX_CHARS else f"{text[:_SHOWN_MAX_CHARS]}…"
