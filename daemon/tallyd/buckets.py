@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from tallyd.limits import MAX_SUM
+from tallyd.wire import canonical
 
 if TYPE_CHECKING:
     import sqlite3
@@ -164,11 +165,29 @@ def sizes(sql: sqlite3.Connection, product: str) -> tuple[int, int]:
     return days, count
 
 
-def rows_per_day(sql: sqlite3.Connection, product: str) -> list[tuple[str, int]]:
-    """(day, stored sums) of each day, oldest first."""
-    return sql.execute(
-        "SELECT day, count(*) FROM bucket WHERE product = ? GROUP BY day ORDER BY day", (product,)
-    ).fetchall()
+def count_sums(sql: sqlite3.Connection, product: str) -> int:
+    """How many sums are stored: one per bucket and measure."""
+    found = sql.execute("SELECT count(*) FROM bucket WHERE product = ?", (product,)).fetchone()
+    return int(found[0])
+
+
+def remove_rows(sql: sqlite3.Connection, product: str, gone: Iterable[Row]) -> None:
+    """Remove these buckets."""
+    sql.executemany(
+        "DELETE FROM bucket WHERE product = :product AND day = :day AND event = :event"
+        " AND dimensions = :dimensions AND envelope_id ="
+        " (SELECT id FROM envelope WHERE product = :product AND fields = :envelope)",
+        (
+            {
+                "product": product,
+                "day": row.day,
+                "event": row.event,
+                "dimensions": canonical(row.dimensions),
+                "envelope": canonical(row.envelope),
+            }
+            for row in gone
+        ),
+    )
 
 
 def remove_oldest_events(sql: sqlite3.Connection, product: str, kept: int) -> int:

@@ -60,8 +60,8 @@ LEDGER_MAX_ROWS: Final = 1000
 LEDGER_MAX_BODIES: Final = 30
 # Single events awaiting a seal, per product: a hundred full batches.
 EVENTS_MAX_ROWS: Final = 10_000
-# Distinct bucket rows per product: what a heavy product makes in 30 days is a tenth of it.
-BUCKETS_MAX_ROWS: Final = 200_000
+# Stored sums per product, one per bucket and measure: a heavy product makes a tenth in 30 days.
+BUCKETS_MAX_SUMS: Final = 200_000
 
 # --- lifecycle -----------------------------------------------------------------------------------
 # After a hard kill the uptime is known to within one beat; a touch of one file a minute costs nothing.

@@ -16,7 +16,7 @@ from tallyd.contract.model import Rollup
 from tallyd.decisions import Decision
 from tallyd.files import is_leftover, remove_older
 from tallyd.limits import (
-    BUCKETS_MAX_ROWS,
+    BUCKETS_MAX_SUMS,
     DELTA_ID_DAYS,
     EVENTS_MAX_ROWS,
     LEFTOVER_S,
@@ -26,6 +26,7 @@ from tallyd.losses import Cause
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
     from tallyd.paths import Paths
     from tallyd.product import ProductView
@@ -40,8 +41,8 @@ def keep_bounds(store: Store, view: ProductView, now: float) -> None:
     """Bring one product within its age and caps. Raises StateUnusable."""
     max_age_days = view.contract.endpoint.max_age_days
     with store.transaction() as sql:
-        _drop_days(sql, view, oldest_day(now, max_age_days), Cause.AGE)
-        _cap_days(sql, view)
+        _drop_days(sql, view, oldest_day(now, max_age_days))
+        _cap_rows(sql, view)
         _cap_events(sql, view)
         for batch in outbox.expired(sql, view.name, now):
             outbox.lose(sql, batch, Cause.AGE)
@@ -98,24 +99,31 @@ def _is_notice_leftover(name: str) -> bool:
     return is_leftover(name) or name.endswith(".claim")
 
 
-def _cap_days(sql: sqlite3.Connection, view: ProductView) -> None:
-    per_day = buckets.rows_per_day(sql, view.name)
-    over = sum(rows for _, rows in per_day) - BUCKETS_MAX_ROWS
-    for day, rows in per_day:
+def _cap_rows(sql: sqlite3.Connection, view: ProductView) -> None:
+    over = buckets.count_sums(sql, view.name) - BUCKETS_MAX_SUMS
+    gone: list[buckets.Row] = []
+    for row in buckets.rows(sql, view.name) if over > 0 else ():
         if over <= 0:
-            return
-        _drop_days(sql, view, shift_day(day, 1), Cause.CAP)
-        over -= rows
+            break
+        gone.append(row)
+        over -= len(row.measures)
+    buckets.remove_rows(sql, view.name, gone)
+    losses.add(sql, view.name, {Cause.CAP: _counted(view, gone)})
 
 
-def _drop_days(sql: sqlite3.Connection, view: ProductView, before_day: str, cause: Cause) -> None:
-    lost = 0
-    for row in buckets.rows(sql, view.name, before_day):
-        rollup = view.contract.events.get(row.event)
-        if isinstance(rollup, Rollup):
-            lost += row.measures.get(rollup.primary, 0)
+def _drop_days(sql: sqlite3.Connection, view: ProductView, before_day: str) -> None:
+    lost = _counted(view, buckets.rows(sql, view.name, before_day))
     buckets.remove_sealed(sql, view.name, before_day, last_event=0)
-    losses.add(sql, view.name, {cause: lost})
+    losses.add(sql, view.name, {Cause.AGE: lost})
+
+
+def _counted(view: ProductView, rows: Iterable[buckets.Row]) -> int:
+    """How often what these rows count had happened."""
+    lost = 0
+    for row in rows:
+        rollup = view.contract.events.get(row.event)
+        lost += row.measures.get(rollup.primary, 0) if isinstance(rollup, Rollup) else 0
+    return lost
 
 
 def _cap_events(sql: sqlite3.Connection, view: ProductView) -> None:

@@ -57,7 +57,7 @@ def test_the_oldest_days_go_when_there_are_too_many_buckets(pipeline: Pipeline, 
         calls = [tool_calls(f"t{number}", count=days) for number in range(5)]
         pipeline.drop(delta(day=shift_day(TODAY, -days), counts=calls))
     pipeline.intake()
-    monkeypatch.setattr(retention, "BUCKETS_MAX_ROWS", 20)
+    monkeypatch.setattr(retention, "BUCKETS_MAX_SUMS", 20)
 
     pipeline.keep_bounds()
 
@@ -109,3 +109,13 @@ def test_a_flush_request_that_nobody_waits_for_is_swept(pipeline: Pipeline, name
     pipeline.keep_bounds()
 
     assert [f"new{name}"] == os.listdir(directory)
+
+
+def test_of_a_single_day_that_is_too_much_only_the_excess_goes(pipeline: Pipeline, monkeypatch):
+    pipeline.drop(delta(counts=[tool_calls(f"t{number}", count=2) for number in range(10)]))
+    pipeline.intake()
+    monkeypatch.setattr(retention, "BUCKETS_MAX_SUMS", 15)
+
+    pipeline.keep_bounds()
+
+    assert (len(pipeline.rows()), pipeline.tally().lost) == (7, {"cap": 6})
