@@ -19,7 +19,7 @@ from tallyd.contract.model import Rollup
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
 from tallyd.limits import BODY_MAX_BYTES, MAX_SUM
 from tallyd.losses import Cause
-from tallyd.wire import NIL_UUID, WireEvent, canonical, render_body, rollup_event
+from tallyd.wire import NIL_UUID, WireEvent, canonical, narrow_body, render_body, rollup_event
 
 if TYPE_CHECKING:
     import sqlite3
@@ -77,8 +77,10 @@ def preview(store: Store, view: ProductView, now: float) -> tuple[bytes, bool] |
     """
     with store.reading() as sql:
         waiting = outbox.oldest(sql, view.name)
-        if waiting is not None:
+        if waiting is not None and waiting.contract == view.contract.short_digest:
             return waiting.body, True
+        if waiting is not None:
+            return narrow_body(view.contract, waiting.body)[0], True
         lost = losses.peek_unsent(sql, view.name)
         for before_day in (day_of(now), "9999"):
             planned = plan(sql, view.contract, before_day)

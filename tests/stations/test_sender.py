@@ -11,7 +11,7 @@ from support.clock import DAY_S, TODAY
 from support.deltas import delta, tool_calls
 from support.pipeline import Pipeline, Tally
 from support.recorder import Recorder, recording
-from tallyd import choices, ledger
+from tallyd import choices, ledger, seal
 from tallyd.contract.days import instant, shift_day
 from tallyd.errors import StateUnusable
 from tallyd.ledger import Verdict
@@ -424,9 +424,11 @@ def test_a_batch_of_a_wider_contract_leaves_with_what_the_present_one_lists(pipe
             'os = { type = "token"', 'system = { type = "token"'
         )
         pipeline.register("tallyd-demo", text=narrower.encode())
+        shown = seal.preview(pipeline.store, pipeline.view(), pipeline.clock.now())
         pipeline.deliver()
 
         (sent,) = recorder.batches
+        assert (recorder.bodies[0], True) == shown
         assert [one["event"] for one in sent["events"]] == ["tool_calls"]
         assert ("os" in sent, sent["contract"]) == (False, pipeline.view().contract.short_digest)
         assert Tally(lost={"screened": 1}) == pipeline.tally()
