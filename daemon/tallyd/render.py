@@ -105,7 +105,10 @@ def flush_text(result: Mapping[str, Any]) -> list[str]:
         if "merged" not in done:
             lines.append(f"{name}: {done['problem']}")
             continue
-        parts = [f"{done['merged']} deltas merged", f"{done['sealed']} batches sealed"]
+        parts = [
+            f"{_some(done['merged'], 'delta')} merged",
+            f"{_some(done['sealed'], 'batch')} sealed",
+        ]
         parts += [
             f"{done[key]} {word}"
             for key, word in (
@@ -120,6 +123,12 @@ def flush_text(result: Mapping[str, Any]) -> list[str]:
         why = done["problem"] or done["blocked"] or ("" if done["delivered"] else done["detail"])
         lines.append(f"{name}: {', '.join(parts)}{f' ({why})' if why else ''}")
     return lines
+
+
+def _some(count: int, noun: str) -> str:
+    """`1 batch`, `2 batches`, `0 days`."""
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count} {noun}{ending}"
 
 
 def duration(seconds: float) -> str:
@@ -152,8 +161,8 @@ def _product_text(name: str, product: Report) -> list[str]:
         f"  contract    {product['contract']['digest']}, schema {product['contract']['schema_version']}",
         f"  endpoint    {product['endpoint']}",
         f"  may leave   {'yes' if gate['open'] else 'no: ' + gate['reason'] + opens}",
-        f"  waiting     {spool['files']} deltas in the spool, {kept['rows']} buckets of {kept['days']}"
-        f" days, {product['outbox']['batches']} batches in the outbox",
+        f"  waiting     {_some(spool['files'], 'delta')} in the spool, {_some(kept['rows'], 'bucket')} of"
+        f" {_some(kept['days'], 'day')}, {_some(product['outbox']['batches'], 'batch')} in the outbox",
         f"  last sent   {product['last_success'] or 'never'}{attempt if product['last_attempt'] else ''}",
         f"  next        {product['next_send'] or 'not planned'}",
     ]

@@ -65,6 +65,9 @@ def purge(store: Store, view: ProductView) -> None:
     with store.transaction() as sql:
         for place in _OF_A_PRODUCT:
             place.remove_all(sql, view.name)
+    # A deleted row's bytes stay in the file and its log until they are written over: a "no" means
+    # those too.
+    store.scrub()
 
 
 def keep_to_decision(store: Store, view: ProductView) -> bool:

@@ -72,6 +72,15 @@ class Store:
         except sqlite3.Error as error:
             raise _unusable(self._file, error) from error
 
+    def scrub(self) -> None:
+        """Let no byte of deleted rows stay in the files. Raises StateUnusable."""
+        self.check_place()
+        try:
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise _unusable(self._file, error) from error
+
     def check_place(self) -> None:
         """Raise StateMoved when the file is not the one that was opened."""
         try:
