@@ -22,7 +22,7 @@ from pathlib import Path
 from support.clock import FakeClock
 from support.deltas import delta, drop, tool_calls
 from support.pipeline import Pipeline
-from support.processes import DEMO_CONTRACT, daemon, environ_of, status, tallyd
+from support.processes import CONTRACTS, DEMO_CONTRACT, daemon, environ_of, status, tallyd
 from support.recorder import recording
 
 _ROUNDS = 9
@@ -124,8 +124,8 @@ def _merge(home: Path, files: int) -> tuple[str, str, str]:
 
 
 def _idle(home: Path, seconds: float) -> list[tuple[str, str, str]]:
-    """What a daemon with nothing to do costs."""
-    tallyd(home, "contract", "add", str(DEMO_CONTRACT))
+    """What a daemon with nothing to do costs: its product's grace keeps the first send away."""
+    tallyd(home, "contract", "add", str(CONTRACTS / "codegraph.toml"))
     with daemon(home) as process:
 
         def switches() -> int:
