@@ -56,7 +56,7 @@ def _sweep(tmp_path: Path, recorder: Recorder, *flags: str) -> Iterator[dict[str
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_every_count_is_merged_once_and_sent_under_one_id(tmp_path):
     with recording() as recorder:
         steps = list(_sweep(tmp_path, recorder))
@@ -82,7 +82,7 @@ def test_every_count_is_merged_once_and_sent_under_one_id(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_the_sweep_catches_files_that_are_removed_before_their_sums_are_committed(tmp_path):
     """A harness that cannot see a wrong order proves nothing about the right one."""
     with recording() as recorder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.processes import DEMO_CONTRACT, ROOT, environ_of, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def test_the_demo_ends_well_when_the_rows_equal_the_calls(home):

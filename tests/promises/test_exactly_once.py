@@ -32,7 +32,7 @@ Client("tallyd-demo", "1.0.0", contract={str(DEMO_CONTRACT)!r}).counter("tool_ca
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(1200)
 def test_a_thousand_processes_with_one_count_each_give_one_row_with_a_thousand(home):
     """The incident that tallyd was made for: each of them used to be a row of its own."""
     environ = environ_of(home)

@@ -60,7 +60,7 @@ def test_a_daemon_with_consent_off_makes_no_socket_call(home, how):
         result = json.loads(tallyd(home, "flush", "--json"))["tallyd-demo"]
         traced.send_signal(signal.SIGTERM)
         subprocess.run(["kill", str(_child_of(traced.pid))], check=False)
-        traced.wait(20)
+        traced.wait(90)
 
         calls = [line for line in trace.read_text().splitlines() if _SOCKET.search(line)]
         assert (recorder.bodies, [one for one in calls if not _SELF_WAKE_UP.search(one)]) == (

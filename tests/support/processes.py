@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = ROOT / "contracts"
 DEMO_CONTRACT = CONTRACTS / "tallyd-demo.toml"
 STUB = ROOT / "client_stub" / "python"
-_PATIENCE_S = 20.0
+_PATIENCE_S = 90.0
 # What the shell that runs the tests says about consent must not decide a test.
 _CLEARED = (
     "DO_NOT_TRACK",
@@ -43,7 +43,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
     if check:
         assert done.returncode == 0, done.stderr
@@ -131,7 +131,7 @@ def export(home: Path, *more: str) -> list[dict[str, Any]]:
 
 
 def wait_for(is_there: Callable[[], object]) -> None:
-    """Wait until something another process does is there; fail after 20 s."""
+    """Wait until something another process does is there; fail after 90 s."""
     deadline = time.monotonic() + _PATIENCE_S
     while not is_there():
         assert time.monotonic() < deadline, "it did not come about"

@@ -43,7 +43,7 @@ _PRODUCT = "tallyd-demo"
 _HERE = Path(__file__).parent
 _CONTRACT = _HERE / f"{_PRODUCT}.toml"
 _DAY_S = 86400
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 class DemoFailed(Exception):
