@@ -123,7 +123,7 @@ def test_off_means_no_thread_no_file_no_notice_and_no_socket(home: Path, off: di
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=120,
     )
 
     assert (done.stdout, done.stderr, list(home.iterdir())) == ("1\n", "", [])
@@ -141,7 +141,7 @@ def test_on_means_no_socket_either(home: Path):
         env=environ_of_host(home),
         capture_output=True,
         check=True,
-        timeout=30,
+        timeout=120,
     )
 
     assert [line for line in trace.read_text().splitlines() if "+++" not in line] == []
@@ -304,7 +304,7 @@ def test_a_closed_stderr_costs_nothing_and_shows_nothing(home: Path):
         env=environ_of_host(home),
         capture_output=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -476,7 +476,7 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith("tall
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     own = ["tallyd_client", *(f"tallyd_client.{one}" for one in ("_cells", "_drop", "_policy"))]
 
@@ -502,7 +502,7 @@ tell()
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
 
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -125,7 +125,7 @@ def run_host(home: Path, code: str, *flags: str, **how: Any) -> subprocess.Compl
     """Run a host program to its end, as `start_host` starts it."""
     with start_host(home, code, *flags, **how) as process:
         try:
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=120)
         finally:
             # Whatever ended the waiting: a host that hangs must not outlive its test.
             process.kill()
