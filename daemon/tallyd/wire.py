@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallyd.contract.days import rollup_instant
+from tallyd.contract.field_grammar import REQUEST_KEYS
 from tallyd.contract.model import Rollup
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event, split_rollup
 
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 
 # Stands for an id that is made only when a batch is frozen: a preview must not make one.
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
-
-
-_REQUEST_KEYS = frozenset(
-    {"machine_id", "schema_version", "batch_id", "product", "contract", "sent_at", "lost", "events"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ def narrow_body(contract: Contract, body: bytes) -> tuple[bytes, int, int]:
     same batch, and a gateway that has the wider one already keeps that.
     """
     said = json.loads(body)
-    given = {name: said.pop(name) for name in list(said) if name not in _REQUEST_KEYS}
+    given = {name: said.pop(name) for name in list(said) if name not in REQUEST_KEYS}
     kept, dropped = [], 0
     for one in said.pop("events"):
         listed = contract.events.get(one["event"])

@@ -33,7 +33,7 @@ FIELD_NAME: Final = r"[A-Za-z][A-Za-z0-9_]{0,63}"
 RUNTIME_FACTS: Final = ("os", "arch", "ci", "runtime", "runtime_version", "runtime_major")
 
 # The request's own keys, next to which the envelope's fields stand (wire-v1).
-_REQUEST_KEYS = frozenset(
+REQUEST_KEYS: Final = frozenset(
     {"machine_id", "schema_version", "batch_id", "product", "contract", "sent_at", "lost", "events"}
 )
 _MAX_TEXT = 1000
@@ -42,7 +42,7 @@ _MAX_ITEMS = 128
 
 def read_fields(table: Table, *, is_envelope: bool = False) -> dict[str, Field]:
     """The fields of one table, in the order of the file. Raises ContractError."""
-    for name in _REQUEST_KEYS & set(table.values) if is_envelope else ():
+    for name in REQUEST_KEYS & set(table.values) if is_envelope else ():
         table.fail(name, "is a key of the request itself", "choose another name")
     return {
         name: _field(name, one, is_envelope=is_envelope)
