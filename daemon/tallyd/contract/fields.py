@@ -8,8 +8,14 @@ done only where the contract says `cut = true`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from tallyd.contract.redact import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class _Refused:
@@ -23,11 +29,16 @@ TOKEN_ALPHABET: Final = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:+-"
 )
 LABEL_ALPHABET: Final = TOKEN_ALPHABET | frozenset("/@() ")
+_HEX: Final = frozenset("0123456789abcdef")
+_CAPITALS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_IDENTIFIER: Final = TOKEN_ALPHABET - frozenset(".:+-")
 
 # Integers on the wire stay exact in every JSON reader (IEEE 754 doubles hold 53 bits).
 MAX_INTEGER: Final = 2**53 - 1
+# Stands for a name that its host never registered.
+UNKNOWN_NAME: Final = "_unknown"
 
-FieldValue = str | int | bool | list[str]
+FieldValue = str | int | float | bool | list["FieldValue"] | dict[str, "FieldValue"]
 
 
 class FieldType(Protocol):
@@ -50,11 +61,15 @@ class Enum:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text over one alphabet, 1 to `max_length` characters; longer is cut only when `cut`."""
+    """Text over one alphabet, 1 to `max_length` characters; longer is cut only when `cut`.
+
+    `registered`: the host lets through only names that it registered (it alone knows them).
+    """
 
     alphabet: frozenset[str]
     max_length: int
     cut: bool = False
+    registered: bool = False
 
     def screen(self, value: object) -> FieldValue | _Refused:
         """The text, cut where that is allowed."""
@@ -79,6 +94,22 @@ class Integer:
         if isinstance(value, bool) or not isinstance(value, int):
             return REFUSED
         return value if self.minimum <= value <= self.maximum else REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A finite number, whole or not, between two bounds, both included."""
+
+    minimum: float = 0
+    maximum: float = MAX_INTEGER
+
+    def screen(self, value: object) -> FieldValue | _Refused:
+        """The number when it lies within its bounds."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return REFUSED
+        # Compared before `isfinite`: a whole number of a thousand digits is no float.
+        is_within = self.minimum <= value <= self.maximum
+        return value if is_within and math.isfinite(value) else REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +138,87 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Uuid:
+    """A UUID of any version, in lower case."""
+
+    def screen(self, value: object) -> FieldValue | _Refused:
+        """The UUID, in lower case."""
+        if not isinstance(value, str):
+            return REFUSED
+        value = value.lower()
+        is_good = [len(part) for part in value.split("-")] == [8, 4, 4, 4, 12]
+        return value if is_good and _HEX.issuperset(value.replace("-", "")) else REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Hash:
+    """A finished hash: `prefix` and then lower-case hex digits, `length` of them."""
+
+    length: int = 64
+    prefix: str = ""
+
+    def screen(self, value: object) -> FieldValue | _Refused:
+        """The hash; whatever is not one was never hashed, and is refused."""
+        if not isinstance(value, str) or not value.startswith(self.prefix):
+            return REFUSED
+        digits = value[len(self.prefix) :]
+        return value if len(digits) == self.length and _HEX.issuperset(digits) else REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorClass:
+    """The name of an error's class: a capital, then letters, digits and underscores."""
+
+    max_length: int = 80
+
+    def screen(self, value: object) -> FieldValue | _Refused:
+        """The name; a message is none."""
+        if not isinstance(value, str) or not 0 < len(value) <= self.max_length:
+            return REFUSED
+        return value if value[0] in _CAPITALS and _IDENTIFIER.issuperset(value) else REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """Free text on one line, from which secrets, paths and addresses were taken out.
+
+    `switch` is the host's environment variable without which none is recorded.
+    """
+
+    max_length: int = 1000
+    switch: str = ""
+
+    def screen(self, value: object) -> FieldValue | _Refused:
+        """The text, redacted once more: the host that did it first may have been an older one."""
+        if not isinstance(value, str):
+            return REFUSED
+        return one_line(value, self.max_length) or REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A flat object of listed fields, as an item of a list."""
+
+    fields: Mapping[str, FieldType]
+    optional: frozenset[str] = frozenset()
+
+    def screen(self, value: object) -> FieldValue | _Refused:
+        """The listed fields; REFUSED when a required one is missing or bad."""
+        if not isinstance(value, dict):
+            return REFUSED
+        kept: dict[str, FieldValue] = {}
+        for name, listed in self.fields.items():
+            one = listed.screen(value.get(name))
+            if not isinstance(one, _Refused):
+                kept[name] = one
+            elif name not in self.optional:
+                return REFUSED
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
 class List:
-    """A list of texts of one type: good items stay, bad ones and those past the maximum go."""
+    """A list of items of one type: good items stay, bad ones and those past the maximum go."""
 
     of: FieldType
     max_items: int
@@ -117,5 +227,31 @@ class List:
         """The good items, in order."""
         if not isinstance(value, list):
             return REFUSED
-        kept = [item for item in map(self.of.screen, value) if isinstance(item, str)]
-        return kept[: self.max_items]
+        kept: list[FieldValue] = []
+        for item in value:
+            if len(kept) >= self.max_items:
+                break
+            one = self.of.screen(item)
+            if not isinstance(one, _Refused):
+                kept.append(one)
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A map of names to true, such as the flags that were given: never a value."""
+
+    of: FieldType
+    max_items: int
+
+    def screen(self, value: object) -> FieldValue | _Refused:
+        """The good names that are true, in order."""
+        if not isinstance(value, dict):
+            return REFUSED
+        kept: dict[str, FieldValue] = {}
+        for name, is_there in value.items():
+            if len(kept) >= self.max_items:
+                break
+            if is_there is True and self.of.screen(name) == name:
+                kept[name] = True
+        return kept
