@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tallyd import choices
 from tallyd.contract.consent import Consent, Gate, may_leave, resolve
 from tallyd.contract.days import unix_of
-from tallyd.contract.parse import usable_url
+from tallyd.contract.policy_grammar import usable_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

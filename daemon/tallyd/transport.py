@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from anyio import fail_after, to_thread
 
 from tallyd import __version__
-from tallyd.contract.parse import LOOPBACK
+from tallyd.contract.policy_grammar import LOOPBACK
 from tallyd.limits import RETRY_AFTER_MAX_S
 
 

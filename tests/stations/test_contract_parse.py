@@ -22,7 +22,7 @@ from tallyd.contract.fields import (
     Text,
 )
 from tallyd.contract.model import EnvSwitch, Field, Rollup, SingleEvent, StateFile
-from tallyd.contract.parse import usable_url
+from tallyd.contract.policy_grammar import usable_url
 
 FILE = CONTRACTS / "codegraph.toml"
 GOOD = FILE.read_text(encoding="utf-8")

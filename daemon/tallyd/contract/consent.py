@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from tallyd.contract.model import ConsentPolicy, Contract
+    from tallyd.contract.model import ConsentPolicy, Mode
 
 _FALSE_WORDS = ("0", "false")
 
@@ -31,28 +31,38 @@ class Choice(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StoredChoice:
-    """The stored choice: its value, since when (an instant), and what is wrong with its file."""
+    """The stored choice: its value, since when (an instant), and what is wrong with its file.
+
+    `mode` says which way of being on was chosen, where a contract knows several.
+    """
 
     choice: Choice
     effective_from: str | None = None
     problem: str = ""
+    mode: Mode | Literal["on"] = "on"
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
     """The decision.
 
-    `decided_by` names the rule that decided, `says_off` every rule that says off, `effective_from`
-    the instant of an explicit choice (nothing counted before it may leave).
+    `mode` is "off", "on", or the way of being on; `decided_by` names the rule that decided,
+    `says_off` every rule that says off, `effective_from` the instant of an explicit choice (nothing
+    counted before it may leave).
     """
 
-    is_on: bool
+    mode: Mode | Literal["on"]
     decided_by: str
     says_off: tuple[str, ...]
     effective_from: str | None = None
     is_explicit: bool = False
     # Damage stops everything but deletes nothing: it may be a disk's passing fault, not a wish.
     is_wish: bool = True
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything may be counted at all."""
+        return self.mode != "off"
 
     @property
     def state(self) -> str:
@@ -74,19 +84,25 @@ def resolve(
     environ: Mapping[str, str],
     stored: StoredChoice,
     *,
+    forbidden_by: Sequence[str] = (),
+    is_terminal: bool | None = None,
     may_enable: bool = True,
 ) -> Consent:
     """Decide by the first rule that has something to say.
 
-    `may_enable=False` is for the daemon: its environment is not the shell in which a user switched
-    a variable on, so there a variable can only lower.
+    `forbidden_by` names the policy files that forbid the product; `is_terminal` says whether a host's
+    stdout is a terminal, None for a process to which that does not apply. `may_enable=False` is for
+    the daemon: its environment is not the shell in which a user switched a variable on, so there a
+    variable can only lower.
     """
     verdicts = [
+        *((name, False) for name in forbidden_by),
         _do_not_track(policy, environ),
         *(_product_variable(policy, environ, index) for index in range(len(policy.env))),
         _ci(policy, environ),
+        ("no terminal", False) if policy.needs_terminal and is_terminal is False else None,
         _stored(stored),
-        (_DEFAULT, policy.default == "on"),
+        (_NOT_ASKED if policy.default == "ask" else _DEFAULT, policy.default == "on"),
     ]
     if not may_enable:
         verdicts = [
@@ -95,39 +111,43 @@ def resolve(
         ]
     spoken = [one for one in verdicts if one is not None]
     decided_by, is_on = spoken[0]
-    explicit_on = is_on and decided_by == _STORED
+    chosen = stored.choice is Choice.ON
     return Consent(
-        is_on=is_on,
+        # Switched on by a variable, nobody was asked in which way: the one that knows no person.
+        mode=(stored.mode if chosen else "anonymous" if policy.modes else "on") if is_on else "off",
         decided_by=decided_by,
         says_off=tuple(rule for rule, says_on in spoken if not says_on),
         effective_from=stored.effective_from if decided_by.startswith(_STORED) else None,
-        is_explicit=explicit_on,
+        is_explicit=is_on and decided_by == _STORED,
         is_wish=stored.choice is not Choice.DAMAGED or not decided_by.startswith(_STORED),
     )
 
 
+def stricter(one: Consent, other: Consent) -> Consent:
+    """The decision that says off, if either does: two contracts that are both in force."""
+    return one if one.is_on <= other.is_on else other
+
+
 def may_leave(
-    contract: Contract,
-    consent: Consent,
-    notice_shown_at: float | None,
-    now: float,
-    *,
-    is_first_contract: bool = True,
+    consent: Consent, grace_s: float, notice_shown_at: float | None, now: float, *, is_agreed: bool
 ) -> Gate:
     """Whether a byte of this product may leave at `now`.
 
-    `notice_shown_at` is when the notice for *this* contract's digest was shown (Unix s), None when
-    it was not. An explicit choice needs no notice for the contract under which it was made, the
-    first one seen here; a later contract needs its own.
+    `is_agreed`: the contract in force is one that was agreed to before, or that an explicit choice was
+    made under. Otherwise its own notice must have been shown (`notice_shown_at`, Unix s, None when it
+    was not) and `grace_s` have passed since.
     """
     if not consent.is_on:
         return Gate(is_open=False, reason=f"consent is off ({consent.decided_by})")
-    if consent.is_explicit and (is_first_contract or notice_shown_at is not None):
-        return Gate(is_open=True)
+    return Gate(is_open=True) if is_agreed else notice_gate(grace_s, notice_shown_at, now)
+
+
+def notice_gate(grace_s: float, notice_shown_at: float | None, now: float) -> Gate:
+    """Whether a notice was shown and the grace since has passed."""
     if notice_shown_at is None:
         return Gate(is_open=False, reason="the notice for this contract was not shown yet")
     # A notice from the future (the clock was set back) counts from now on the safe side: wait.
-    opens_at = notice_shown_at + contract.consent.grace_s
+    opens_at = notice_shown_at + grace_s
     if now < opens_at:
         return Gate(
             is_open=False, reason="the grace since the notice has not passed", opens_at=opens_at
@@ -137,6 +157,7 @@ def may_leave(
 
 _STORED = "stored choice"
 _DEFAULT = "default"
+_NOT_ASKED = "default (nobody was asked yet)"
 _Verdict = tuple[str, bool] | None
 
 

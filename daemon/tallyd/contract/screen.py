@@ -1,8 +1,10 @@
 """The allowlist at work: what of a delta or a request a contract lets through.
 
 The daemon screens what hosts dropped and the gateway screens what daemons sent with these same
-functions. They guarantee that the result holds only listed names with values of the listed types;
-everything else is stripped and counted. They never raise on any input.
+functions. They guarantee that the result holds only listed names with values of the listed types,
+none of them past its expiry on the day it belongs to; everything else is stripped and counted. They
+never raise on any input. Names are the contract's own; `to_wire` and `from_wire` are their
+counterparts on the wire.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from tallyd.contract.model import Rollup, SingleEvent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tallyd.contract.model import Contract, Field
+    from tallyd.contract.model import Contract, Event, Field
 
 Fields = dict[str, FieldValue]
 
@@ -38,12 +40,19 @@ class ScreenedEvent:
     stripped: int
 
 
+def has_expired(expires: str, day: str) -> bool:
+    """Whether something that expires on a day ("": never) is past it on `day`."""
+    return bool(expires) and day >= expires
+
+
 def screen_fields(
-    listed: Mapping[str, Field], given: Mapping[str, object]
+    listed: Mapping[str, Field], given: Mapping[str, object], day: str
 ) -> tuple[Fields, int] | None:
     """The good fields and the number of stripped ones; None when a required one is missing or bad."""
     kept: Fields = {}
     for name, field in listed.items():
+        if has_expired(field.expires, day):
+            continue
         if name in given:
             value = field.type.screen(given[name])
             if not isinstance(value, _Refused):
@@ -54,9 +63,11 @@ def screen_fields(
     return kept, len(given) - len(kept)
 
 
-def screen_envelope(contract: Contract, given: Mapping[str, object]) -> tuple[Fields, int]:
+def screen_envelope(
+    contract: Contract, given: Mapping[str, object], day: str
+) -> tuple[Fields, int]:
     """The good envelope fields and the number of stripped ones; a bad one never costs the rest."""
-    return screen_fields(contract.envelope, given) or ({}, len(given))
+    return screen_fields(contract.envelope, given, day) or ({}, len(given))
 
 
 def screen_counts(
@@ -64,12 +75,13 @@ def screen_counts(
     event: object,
     dimensions: Mapping[str, object],
     measures: Mapping[str, object],
+    day: str,
 ) -> ScreenedCounts | None:
     """The counts of one rollup row; None when the event is not listed or a required part is bad."""
     rollup = contract.events.get(event) if isinstance(event, str) else None
-    if not isinstance(rollup, Rollup):
+    if not isinstance(rollup, Rollup) or has_expired(rollup.expires, day):
         return None
-    screened = screen_fields(rollup.dimensions, dimensions)
+    screened = screen_fields(rollup.dimensions, dimensions, day)
     if screened is None:
         return None
     kept: dict[str, int] = {}
@@ -88,13 +100,13 @@ def screen_counts(
 
 
 def screen_event(
-    contract: Contract, event: object, properties: Mapping[str, object]
+    contract: Contract, event: object, properties: Mapping[str, object], day: str
 ) -> ScreenedEvent | None:
     """The properties of one single event; None when it is not listed or a required part is bad."""
     listed = contract.events.get(event) if isinstance(event, str) else None
-    if not isinstance(listed, SingleEvent):
+    if not isinstance(listed, SingleEvent) or has_expired(listed.expires, day):
         return None
-    screened = screen_fields(listed.properties, properties)
+    screened = screen_fields(listed.properties, properties, day)
     return None if screened is None else ScreenedEvent(*screened)
 
 
@@ -104,3 +116,26 @@ def split_rollup(
     """The flat props of a rollup on the wire as (dimensions, measures); the rest stays a dimension."""
     measures = {name: value for name, value in props.items() if name in rollup.measures}
     return {name: value for name, value in props.items() if name not in measures}, measures
+
+
+def to_wire(listed: Mapping[str, Field], fields: Mapping[str, object]) -> dict[str, object]:
+    """`fields` under the names that they have on the wire."""
+    return {
+        (listed[name].wire_name if name in listed else "") or name: value
+        for name, value in fields.items()
+    }
+
+
+def from_wire(listed: Mapping[str, Field], fields: Mapping[str, object]) -> dict[str, object]:
+    """What `to_wire` was given; names that nobody listed stay, to be stripped and counted."""
+    names = {one.wire_name: name for name, one in listed.items() if one.wire_name}
+    # A field that is called otherwise on the wire is not known there by its own name.
+    hidden = set(names.values()) - set(names)
+    return {names.get(name, name): value for name, value in fields.items() if name not in hidden}
+
+
+def event_on_wire(contract: Contract, name: object) -> Event | None:
+    """The listed event that has this name on the wire."""
+    return next(
+        (one for one in contract.events.values() if (one.wire_name or one.name) == name), None
+    )

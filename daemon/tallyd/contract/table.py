@@ -86,6 +86,19 @@ class Table:
             )
         return value
 
+    def number(self, key: str, default: float, *, low: float, high: float) -> float:
+        """A number, whole or not, between `low` and `high`, both included."""
+        value = self._get(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.fail(key, f"{_shown(value)} is not a number", "write it without quotes")
+        if not low <= value <= high:
+            self.fail(
+                key, f"{_shown(value)} is out of range", f"write a number from {low} to {high}"
+            )
+        return value
+
     def boolean(self, key: str, *, default: bool) -> bool:
         """True or false."""
         value = self._get(key)
@@ -165,6 +178,20 @@ class Table:
         if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
             self.fail(key, "is not a list of tables", "write it like [{ … }]")
         return [Table(self.file, self.source, (*self.path, key), one) for one in value]
+
+    def names_or_tables(self, key: str) -> list[str | Table]:
+        """Each item of a list of texts and tables."""
+        value = self._required(key, "a list of texts")
+        is_good = isinstance(value, list) and all(
+            isinstance(one, Mapping) or (isinstance(one, str) and one) for one in value
+        )
+        if not isinstance(value, list) or not is_good:
+            self.fail(key, "is not a list of texts", 'write it like ["one", "two"]')
+        path = (*self.path, key)
+        return [
+            one if isinstance(one, str) else Table(self.file, self.source, path, one)
+            for one in value
+        ]
 
     def named_tables(self, *, name_pattern: str, what: str) -> list[tuple[str, Table]]:
         """Every entry as (name, table), in the order of the file; each name must match."""
