@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from tallyd.contract.consent import Choice, StoredChoice
 from tallyd.contract.days import instant, unix_of
 from tallyd.errors import StateUnusable
-from tallyd.files import read_regular, replace_file
+from tallyd.files import keep_beside, read_regular, replace_file
 from tallyd.limits import STATE_FILE_MAX_BYTES
 from tallyd.paths import expand_home
 from tallyd.state_file import Said, changed, keys_of, read_values, understand
@@ -224,7 +224,10 @@ def _write(contract: Contract, choice: ChoiceFile, changes: Mapping[str, object]
 
     # A key that the mapping has no name for is "": there is no place for it in that file.
     named = {name: value for name, value in changes.items() if name}
-    # A damaged file is replaced whole, by the choice that its user has just made.
+    # A damaged file is replaced whole, by the choice that its user has just made; what stood there
+    # stays beside it.
     base = None if is_damaged else choice.content
+    if is_damaged:
+        keep_beside(choice.file, ".damaged")
     content = changed(base, named, keys_of(contract))
     replace_file(choice.file, content, only_if=is_unchanged)

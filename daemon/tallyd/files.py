@@ -88,6 +88,16 @@ def read_regular(file: Path, max_bytes: int, *, may_be_link: bool = False) -> by
     return content
 
 
+def keep_beside(file: Path, ending: str) -> None:
+    """Keep what stands in `file` under another name too, before it is replaced. Best effort."""
+    beside = file.with_name(file.name + ending)
+    try:
+        beside.unlink(missing_ok=True)
+        os.link(file, beside)
+    except OSError:
+        return
+
+
 def remove_tree(place: Path) -> None:
     """Remove a file, or a directory of files and itself. Best effort; safe to repeat."""
     try:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 Report = dict[str, Any]
 
+# Why there may be no id to show, by the kind of identity.
+_NO_ID = {
+    "random": "none yet",
+    "derived": "each host derives it",
+    "user": "none, unless you are identified",
+}
+
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Columns set apart by two spaces, numbers to the right."""
@@ -224,11 +231,13 @@ def _product_text(name: str, product: Report) -> list[str]:
     opens = f" (opens {gate['opens_at']})" if gate["opens_at"] else ""
     lost = ", ".join(f"{count} {cause}" for cause, count in product["lost"].items())
     attempt = f" (last answer: {product['last_verdict']}, {product['last_attempt']})"
+    contract = product["contract"]
+    waits = "" if contract["in_force"] else f"; what is new in it waits: {contract['waits_for']}"
     lines = [
-        f"{name}: {consent['state']}, decided by {consent['decided_by']}{since}{says_off}",
+        f"{name}: {consent['mode']}, decided by {consent['decided_by']}{since}{says_off}",
         f"  choice      {product['choice_file']}",
-        f"  machine id  {product['machine_id'] or 'none yet'}",
-        f"  contract    {product['contract']['digest']}, schema {product['contract']['schema_version']}",
+        f"  machine id  {product['machine_id'] or _NO_ID[product['identity']]}",
+        f"  contract    {contract['digest']}, schema {contract['schema_version']}{waits}",
         f"  endpoint    {product['endpoint']}",
         f"  may leave   {'yes' if gate['open'] else 'no: ' + gate['reason'] + opens}",
         f"  waiting     {_some(spool['files'], 'delta')} in the spool, {_some(kept['rows'], 'bucket')} of"

@@ -211,7 +211,7 @@ def test_on_makes_a_new_id_and_says_where_the_shell_disagrees(home):
     ids = []
     for _ in range(2):
         done = run("tallyd", "on", "tallyd-demo", environ=environ_of(home, DO_NOT_TRACK="1"))
-        assert "note: in this shell DO_NOT_TRACK says off" in done.stderr
+        assert "note: DO_NOT_TRACK says off in this shell" in done.stderr
         ids.append(status(home)["products"]["tallyd-demo"]["machine_id"])
 
     assert len(set(ids)) == 2

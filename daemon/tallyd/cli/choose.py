@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tallyd.cli.exits import EXIT_STATE, EXIT_USAGE
 from tallyd.cli.here import ask_daemon, locate, time_now
 from tallyd.cli.output import print_lines, say
-from tallyd.errors import AlreadyRunning, TallydError
+from tallyd.errors import AlreadyRunning, BadRequest, TallydError
 
 if TYPE_CHECKING:
     import argparse
@@ -173,9 +173,9 @@ def _store(contract: Contract, around: Surroundings, mode: str, user: str) -> No
 
     modes = contract.consent.modes or ("off", "on")
     if mode not in modes:
-        raise TallydError(f"{contract.product} knows no {mode!r}", f"choose: {', '.join(modes)}")
+        raise BadRequest(f"{contract.product} knows no {mode!r}", f"choose: {', '.join(modes)}")
     if mode == "identified" and not user:
-        raise TallydError("identified needs an id", "give it with --user")
+        raise BadRequest("identified needs an id", "give it with --user")
     choices.write_choice(
         contract, around.paths, around.environ, mode=mode, now=time_now(), user=user
     )
