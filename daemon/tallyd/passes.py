@@ -23,7 +23,7 @@ from tallyd.limits import (
     MERGE_BATCH_FILES,
     RETRY_AFTER_MAX_S,
 )
-from tallyd.product import keep_agreement, look_at
+from tallyd.product import keep_agreement, look_at, still_stands
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -195,7 +195,11 @@ class Passes:
                 await self.in_thread(retention.keep_to_decision, self._store, view)
                 delivery.sealed = await self.in_thread(self._seal, view)
                 delivery.sent = await sender.send_all(
-                    self._store, lambda: self._look(product), self._clock, self.in_thread
+                    self._store,
+                    lambda: self._look(product),
+                    lambda seen: still_stands(seen, self._around),
+                    self._clock,
+                    self.in_thread,
                 )
         except Exception:
             # What went wrong is tried again at the interval, not at once. A stop in the middle plans

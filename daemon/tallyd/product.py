@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tallyd.choices import ChoiceFile
     from tallyd.contract import Contract
     from tallyd.paths import Paths, SpoolDirs
+    from tallyd.policy import Bans
     from tallyd.registry import Registry
 
 
@@ -124,6 +125,17 @@ def decide(
     daemon's can only lower.
     """
     bans = policy.bans_on(contract.product, around.paths, around.environ)
+    return _resolve(contract, choice, around, bans, may_enable=may_enable)
+
+
+def _resolve(
+    contract: Contract,
+    choice: ChoiceFile,
+    around: Surroundings,
+    bans: Bans,
+    *,
+    may_enable: bool = False,
+) -> Consent:
     return resolve(
         contract.consent,
         around.environ,
@@ -132,6 +144,16 @@ def decide(
         damaged_policies=bans.damaged,
         may_enable=may_enable,
     )
+
+
+def still_stands(view: ProductView, around: Surroundings) -> bool:
+    """Whether the decision of a view is the one that stands now; reads the state file last of all."""
+    bans = policy.bans_on(view.name, around.paths, around.environ)
+    choice = choices.read_choice(view.registered, around.paths, around.environ)
+    consent = _resolve(view.registered, choice, around, bans)
+    seen = (view.consent.mode, view.decision)
+    machine_id = _machine_id(view.registered, consent, choice)
+    return seen == (consent.mode, Decision(consent.effective_from, machine_id))
 
 
 def keep_agreement(view: ProductView, around: Surroundings) -> None:

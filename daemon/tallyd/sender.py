@@ -147,6 +147,7 @@ def settle(store: Store, ready: Ready, answer: Answer, now: float) -> Verdict:
 async def send_all(
     store: Store,
     view_now: Callable[[], ProductView],
+    still_stands: Callable[[ProductView], bool],
     clock: Clock,
     in_thread: Callable[..., Awaitable[object]],
 ) -> SendCount:
@@ -154,7 +155,11 @@ async def send_all(
     done = SendCount()
 
     def look() -> Ready | float | None:
-        return next_ready(store, view_now(), clock.now())
+        view = view_now()
+        ready = next_ready(store, view, clock.now())
+        # The last thing before the socket is the user's own file: whoever said no a moment ago, while
+        # the database was asked, is heard.
+        return ready if not isinstance(ready, Ready) or still_stands(view) else None
 
     while True:
         ready = await in_thread(look)
