@@ -7,7 +7,7 @@ import ast
 import pytest
 from support.processes import ROOT
 
-_PAIRS = [("_redact.py", "contract/redact.py")]
+_PAIRS = [("_redact.py", "contract/redact.py"), ("_flat_toml.py", "flat_toml.py")]
 
 each_pair = pytest.mark.parametrize(("stubs", "daemons"), _PAIRS)
 
