@@ -97,7 +97,7 @@ def _optional() -> st.SearchStrategy[dict[str, Any]]:
 
 def _usual(draw: Any, name: str, kinds: tuple[str, ...]) -> str:
     """The type that a name says, but for one in eight."""
-    kind = name.removeprefix("s_")
+    kind = name.removeprefix("s_").removeprefix("e_")
     return kind if kind in kinds and draw(st.integers(0, 7)) else draw(some(*kinds))
 
 
@@ -223,7 +223,7 @@ def contract_tables(draw: Any, product: str = "tool") -> dict[str, Any]:
     groups = {
         name: draw(_type("hash")) | {"about": "Which one."} for name in draw(subset(("g1", "g2")))
     }
-    envelope = draw(subset(("version", "token", "int", "enum", "list")))
+    envelope = draw(subset(("e_version", "e_token", "e_int", "e_enum", "e_list")))
     return {
         "contract": 1,
         "product": product_table,
