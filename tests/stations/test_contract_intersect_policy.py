@@ -7,12 +7,12 @@ import hashlib
 from typing import Any
 
 import pytest
-from support.gateway import contract_of
+from support.contracts import contract_to_edit
 from tallyd.contract import Contract, parse_contract
 from tallyd.contract.intersect import intersect
 from tallyd.contract.model import EnvSwitch
 
-CODEGRAPH = contract_of("codegraph")
+CODEGRAPH = contract_to_edit()
 
 
 def edited(*edits: tuple[str, str]) -> Contract:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.drawn import examples
 from support.flat_files import BOM, CHOICE, by_tomllib, files, typed
 from tallyd.flat_toml import read, replace
 
@@ -177,7 +178,7 @@ def test_a_refusal_says_what_is_wrong():
 # --- what is generated ------------------------------------------------------------------------------
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(files())
 def test_a_valid_flat_file_is_read_to_the_values_it_was_written_from(file):
     values, text = file
@@ -193,7 +194,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=1500)
+@examples(1500)
 @given(
     st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
     | st.tuples(files(), st.integers(0, 60), st.integers(0, 3), st.sampled_from(["", *PIECES])).map(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.drawn import examples
 from support.flat_files import BOM, CHOICE, by_tomllib, files, integers, keys, strings, typed
 from tallyd.flat_toml import read, replace
 
@@ -79,7 +80,7 @@ def test_what_cannot_be_written_is_refused():
             replace(text, {"t": 1})
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(
     files(),
     st.dictionaries(
