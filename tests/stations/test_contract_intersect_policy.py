@@ -99,6 +99,22 @@ def test_the_stricter_consent_is_in_force():
         assert wanted == policy
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "wanted"),
+    [("any", "set", "any"), ("any", "ignore", "any"), ("set", "ignore", "set")],
+)
+def test_the_stricter_reading_of_do_not_track_is_in_force(one: Any, other: Any, wanted: str):
+    contracts = [
+        dataclasses.replace(
+            CODEGRAPH, consent=dataclasses.replace(CODEGRAPH.consent, do_not_track=rule)
+        )
+        for rule in (one, other)
+    ]
+
+    assert wanted == intersect(*contracts).consent.do_not_track
+    assert wanted == intersect(*reversed(contracts)).consent.do_not_track
+
+
 def test_a_way_of_being_on_stays_where_both_versions_have_it():
     def of(*modes: Any) -> Contract:
         consent = dataclasses.replace(CODEGRAPH.consent, default="off", modes=modes)
