@@ -478,7 +478,7 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith("tall
         check=False,
         timeout=120,
     )
-    own = ["tallyd_client", *(f"tallyd_client.{one}" for one in ("_cells", "_drop", "_policy"))]
+    own = ["tallyd_client", *(f"tallyd_client.{one}" for one in ("_cells", "_policy"))]
 
     assert (f"[]\n{own}\n", "") == (done.stdout, done.stderr)
 
