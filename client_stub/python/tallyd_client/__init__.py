@@ -193,9 +193,10 @@ class Client:
         try:
             if self._policy is None or self._is_off or self._is_closed:
                 return None
-            from tallyd_client import _identity
+            with self._looking:
+                from tallyd_client import _identity
 
-            return _identity.project(self._policy, path)
+                return _identity.project(self._policy, path)
         except OSError:
             # An id that cannot be written down would be another one each time: off for this run.
             self._is_off = True
@@ -220,7 +221,9 @@ class Client:
         self._is_off = False
         self._is_exiting = False
         self._has_thread = False
-        self._draining = _thread.allocate_lock()
+        # What a drain and a look at consent load, nobody else is loading at a fork.
+        self._draining, self._looking = _thread.allocate_lock(), _thread.allocate_lock()
+        self._fork_locks: "list[_thread.LockType]" = []
         self._wake, self._ended = new_lock(), new_lock()
         self._thread_id = 0
         self._drains: "Drain | None" = None
@@ -232,7 +235,8 @@ class Client:
         if self._first() > 1 or self._is_exiting:
             return
         try:
-            consent = self._policy.consent() if self._policy is not None else None
+            with self._looking:
+                consent = self._policy.consent() if self._policy is not None else None
             if consent is None or not consent.is_on:
                 # Off now is off for the life of this process: no thread, no file, no second look.
                 self._is_off = True
@@ -255,7 +259,7 @@ class Client:
         try:
             self._thread_id = _thread.get_native_id()
             # What a drop needs is loaded here, beside the host and not before it.
-            from tallyd_client import _drain  # noqa: F401
+            from tallyd_client import _drain  # noqa: F401 - loaded, not used
 
             # Another lock in the place of this one: another thread, or soon.
             while self._wake is wake and not self._is_closed:

@@ -33,6 +33,8 @@ _STATE_KEYS = (
 
 def load(file: "str | os.PathLike[str]") -> "dict[str, Any]":
     """The constants of a contract file. Raises when it is none."""
+    import tomllib  # noqa: F401 - without it no file need be read
+
     # A number would be the host's own descriptor, closed by us.
     with open(os.fspath(file), "rb") as opened:
         return constants_of(opened.read())
