@@ -8,12 +8,13 @@ SOURCES := daemon ingest client_stub tests benchmarks
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test bench check format lint types layers fix requirements clean
+.PHONY: help demo test race bench check format lint types layers fix requirements clean
 
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
 	@echo "make test          run the tests"
 	@echo "make test-pythons  the quick tests on the other Pythons installed"
+	@echo "make race          say no before every single step of a flush and of a drop"
 	@echo "make bench         what a count, a start, a merge, an idle minute and a stop cost"
 	@echo "make check         format, lint, types and import layers, as CI does"
 	@echo "make fix           format, and mend what the linter can"
@@ -25,6 +26,10 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@$(PYTHON) -m pytest
+
+# `tallyd off` before every single step; the suite tries every fourth.
+race: $(VENV)/.dev
+	@TALLYD_EVERY_STEP=1 $(PYTHON) -m pytest tests/crash/test_a_no_between_any_two_steps.py
 
 bench: $(VENV)/.dev
 	@PYTHONPATH=tests $(PYTHON) benchmarks/figures.py

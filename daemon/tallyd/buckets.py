@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from tallyd.body import canonical
 from tallyd.limits import MAX_SUM
-from tallyd.wire import canonical
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Mapping
+
+# In a kept envelope, the id that the hosts of a derived identity gave: no envelope field may be called so.
+ID_KEY = "machine_id"
 
 # What a sum is kept under: day, envelope (canonical text), event, dimensions (canonical text), measure.
 BucketKey = tuple[str, str, str, str, str]

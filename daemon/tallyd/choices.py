@@ -1,30 +1,28 @@
-"""Choice, id and notice of each product, as files that its hosts share with us.
+"""Choice and id of each product, as files that its hosts share with us.
 
-It owns the state file (the product's own, adopted as it is, or `state/consent/<product>.json`) and
-the notices (`state/notices/<product>/<digest>`, each holding the instant it was shown). It
-guarantees that a damaged, linked, oversized or unreadable state file reads as damage and is never
-overwritten, that unknown keys survive, and that every write is an atomic replace with mode 0600.
-The stub reads the same files by the same rules.
+It owns the state file (the product's own, adopted as it is, or `state/consent/<product>.json`), and
+beside an own file that has no place for a date, `state/consent/<product>.json` with the date and
+the word of the choice that was made through tallyd: it counts only while it says what the file says.
+It guarantees that a damaged, linked, oversized or unreadable state file reads as damage, that
+unknown keys survive, and that every write is an atomic replace with mode 0600 of just the text that
+was read. The stub reads the same files by the same rules.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import os
-import re
-import stat
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tallyd.contract.consent import Choice, StoredChoice
 from tallyd.contract.days import instant, unix_of
-from tallyd.contract.model import StateFile
 from tallyd.errors import StateUnusable
-from tallyd.files import replace_file
+from tallyd.files import keep_beside, read_regular, replace_file
 from tallyd.limits import STATE_FILE_MAX_BYTES
 from tallyd.paths import expand_home
+from tallyd.state_file import Said, changed, keys_of, read_values, understand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,12 +31,10 @@ if TYPE_CHECKING:
     from tallyd.contract import Contract
     from tallyd.paths import Paths
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
-
 
 @dataclass(frozen=True, slots=True)
 class ChoiceFile:
-    """What the state file says: the choice and the id; `values` is the whole object.
+    """What the state file says: the choice and the ids; `values` is the whole object.
 
     `content` is its bytes, None when there is no file.
     """
@@ -46,31 +42,32 @@ class ChoiceFile:
     file: Path
     stored: StoredChoice
     machine_id: str | None = None
+    user: str = ""
     values: Mapping[str, object] = field(default_factory=dict)
     content: bytes | None = None
 
 
 def read_choice(contract: Contract, paths: Paths, environ: Mapping[str, str]) -> ChoiceFile:
     """The state file of a product. Never raises for what stands in it: damage is an answer."""
-    keys = contract.state or StateFile("")
-    own = paths.choices / f"{contract.product}.json"
-    file = expand_home(keys.path, environ) if keys.path else own
+    keys = keys_of(contract)
+    beside = paths.choice(contract.product)
+    file = expand_home(keys.path, environ) if keys.path else beside
     content = None
     try:
-        content = _read(file)
+        content = read_regular(file, STATE_FILE_MAX_BYTES)
         if content is None:
-            return ChoiceFile(file, StoredChoice(Choice.NONE))
-        # UTF-8 and nothing that json would guess; editors put a byte order mark before it.
-        values = json.loads(content.decode("utf-8-sig"))
-        if not isinstance(values, dict):
-            raise ValueError("is not a JSON object")  # noqa: TRY004 - damage, like the others
-        return _understood(file, keys, values, content)
+            return ChoiceFile(file, StoredChoice(_left_behind(contract, beside)))
+        values = read_values(content, keys)
+        said = understand(values, contract)
     except OSError as error:
         problem = "is a link" if error.errno == errno.ELOOP else str(error.strerror)
-    except RecursionError:
-        problem = "is nested too deeply"
+    except UnicodeDecodeError:
+        problem = "is not UTF-8"
     except ValueError as error:
-        problem = str(error) if type(error) is ValueError else "is not JSON"
+        problem = str(error)
+    else:
+        stored = _stored(said, beside if keys.path and not keys.updated else None)
+        return ChoiceFile(file, stored, said.machine_id, said.user, values, content)
     damaged = StoredChoice(Choice.DAMAGED, problem=f"{file.name}: {problem}")
     return ChoiceFile(file, damaged, content=content)
 
@@ -82,19 +79,21 @@ def ensure_id(contract: Contract, paths: Paths, environ: Mapping[str, str], now:
         return choice.machine_id
     if choice.stored.choice in (Choice.OFF, Choice.DAMAGED):
         raise StateUnusable(f"{choice.file} allows no id", 'see "tallyd status"')
-    keys = contract.state or StateFile("")
+    keys = keys_of(contract)
     machine_id = str(uuid.uuid4())
-    values = dict(choice.values)
-    if not values and contract.state is not None:
+    changes: dict[str, object] = {}
+    if choice.content is None and contract.state is not None:
         # A product that keeps its own file expects all of its keys there.
-        values = {
+        changes = {
             keys.enabled: True,
             keys.source: keys.default_source,
             keys.notice: True,
+            keys.notice_at: instant(now),
+            keys.notice_version: 1,
+            keys.created: instant(now),
             keys.updated: instant(now),
         }
-    values[keys.id] = machine_id
-    _write(choice, values)
+    _write(contract, choice, {**changes, keys.id: machine_id})
     return machine_id
 
 
@@ -104,107 +103,131 @@ def forget_id(contract: Contract, paths: Paths, environ: Mapping[str, str]) -> N
     Raises StateUnusable.
     """
     choice = read_choice(contract, paths, environ)
-    if choice.stored.choice is Choice.OFF and choice.machine_id is not None:
-        keys = contract.state or StateFile("")
-        _write(choice, {**choice.values, keys.id: None})
+    keys = keys_of(contract)
+    # A strict file must hold an id: the one that stands there was made when it went off.
+    if choice.stored.choice is Choice.OFF and choice.machine_id is not None and not keys.is_strict:
+        _write(contract, choice, {keys.id: None})
 
 
 def write_choice(
-    contract: Contract, paths: Paths, environ: Mapping[str, str], *, is_on: bool, now: float
+    contract: Contract,
+    paths: Paths,
+    environ: Mapping[str, str],
+    *,
+    mode: str,
+    now: float,
+    user: str = "",
 ) -> ChoiceFile:
-    """Write an explicit choice: on makes a new id, off removes it. Raises StateUnusable."""
+    """Write an explicit choice: any mode but "off" makes a new id, "off" removes it.
+
+    A new id also where the file must hold one: the old one is gone. Raises StateUnusable.
+    """
     choice = read_choice(contract, paths, environ)
-    if choice.stored.choice is Choice.DAMAGED and (
-        choice.file.is_symlink() or choice.file.is_dir()
-    ):
-        raise StateUnusable(f"{choice.file} is not a plain file", "remove it and choose again")
-    keys = contract.state or StateFile("")
-    values = {
-        **choice.values,
+    keys = keys_of(contract)
+    is_on = mode != "off"
+    had = choice.values
+    changes: dict[str, object] = {
         keys.enabled: is_on,
-        keys.id: str(uuid.uuid4()) if is_on else None,
+        keys.mode: mode,
+        keys.id: str(uuid.uuid4()) if is_on or keys.is_strict else None,
+        keys.user: user if mode == "identified" else None,
         keys.source: "cli",
         keys.notice: True,
+        keys.notice_at: had.get(keys.notice_at) or instant(now),
+        keys.notice_version: had.get(keys.notice_version) or 1,
+        keys.created: had.get(keys.created) or instant(now),
         keys.updated: instant(now),
     }
-    _write(choice, values)
+    _write(contract, choice, changes)
+    if keys.path and not keys.updated:
+        beside = {"choice": mode, "updated_at": instant(now)}
+        replace_file(paths.choice(contract.product), json.dumps(beside).encode("ascii"))
     return read_choice(contract, paths, environ)
 
 
-def any_notice_shown(contract: Contract, paths: Paths) -> bool:
-    """Whether the notice for any version of this product's contract was shown."""
-    try:
-        return any(
-            re.fullmatch(r"[0-9a-f]{16}", one)
-            for one in os.listdir(paths.notices(contract.product))
-        )
-    except OSError:
-        return False
+def reset_id(
+    contract: Contract, paths: Paths, environ: Mapping[str, str], now: float
+) -> str | None:
+    """Another id in the place of the one that is there; None when there is none.
 
-
-def notice_shown_at(contract: Contract, paths: Paths) -> float | None:
-    """When the notice for this version of the contract was shown, Unix s; None when it was not."""
-    try:
-        content = _read(paths.notices(contract.product) / contract.short_digest)
-    except OSError:
+    The choice stays as it is. Raises StateUnusable.
+    """
+    choice = read_choice(contract, paths, environ)
+    if choice.stored.choice is Choice.DAMAGED:
+        raise StateUnusable(f"{choice.file} is damaged", "mend it, or remove it to begin anew")
+    if choice.machine_id is None:
         return None
-    return unix_of(content.decode("ascii", "replace").strip()) if content is not None else None
+    keys = keys_of(contract)
+    machine_id = str(uuid.uuid4())
+    changes: dict[str, object] = {keys.id: machine_id, keys.created: instant(now)}
+    if choice.stored.choice is Choice.ON:
+        changes[keys.updated] = instant(now)
+    _write(contract, choice, changes)
+    if choice.stored.choice is Choice.ON and keys.path and not keys.updated:
+        beside = {"choice": choice.stored.mode, "updated_at": instant(now)}
+        replace_file(paths.choice(contract.product), json.dumps(beside).encode("ascii"))
+    return machine_id
 
 
-def mark_notice_shown(contract: Contract, paths: Paths, now: float) -> None:
-    """Record that the notice was shown. Raises StateUnusable."""
-    replace_file(
-        paths.notices(contract.product) / contract.short_digest, f"{instant(now)}\n".encode("ascii")
+def _stored(said: Said, beside: Path | None) -> StoredChoice:
+    """The choice with its date, which may stand beside a file that has no place for one."""
+    since, choice = said.updated, said.choice
+    if beside is not None:
+        word, at = _beside(beside)
+        if choice is Choice.NONE and said.is_explicit is None and word == "on":
+            # The file is on, and through tallyd somebody said so.
+            return StoredChoice(Choice.ON, at)
+        since = at if word == said.word else None
+    if choice is Choice.NONE:
+        return StoredChoice(Choice.NONE)
+    return StoredChoice(choice, since, mode=said.mode if choice is Choice.ON else "on")
+
+
+def _beside(file: Path) -> tuple[str, str | None]:
+    """(word, instant) of a choice that was made through tallyd; ("", None) when there is none."""
+    said = _object(file)
+    word, at = said.get("choice"), said.get("updated_at")
+    return (
+        word if isinstance(word, str) else "",
+        at if isinstance(at, str) and unix_of(at) is not None else None,
     )
 
 
-def _understood(
-    file: Path, keys: StateFile, values: dict[str, object], content: bytes
-) -> ChoiceFile:
-    enabled, machine_id = values.get(keys.enabled), values.get(keys.id)
-    if enabled is not None and not isinstance(enabled, bool):
-        raise ValueError(f"{keys.enabled} is neither true nor false")
-    if machine_id is not None and not (isinstance(machine_id, str) and _UUID.fullmatch(machine_id)):
-        raise ValueError(f"{keys.id} is not a UUID")
-    updated = values.get(keys.updated)
-    since = updated if isinstance(updated, str) and unix_of(updated) is not None else None
-    if enabled is False:
-        stored = StoredChoice(Choice.OFF, since)
-    elif enabled is None or values.get(keys.source) == keys.default_source:
-        stored = StoredChoice(Choice.NONE)
-    else:
-        stored = StoredChoice(Choice.ON, since)
-    return ChoiceFile(file, stored, machine_id, values, content)
+def _left_behind(contract: Contract, own: Path) -> Choice:
+    """What a product without its own file says: off, if it was off before it was to have one."""
+    is_off = contract.state is not None and _object(own).get("enabled") is False
+    return Choice.OFF if is_off else Choice.NONE
 
 
-def _read(file: Path) -> bytes | None:
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+def _object(file: Path) -> Mapping[str, object]:
     try:
-        descriptor = os.open(file, flags)
-    except FileNotFoundError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("is not a regular file")
-        content = os.read(descriptor, STATE_FILE_MAX_BYTES + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > STATE_FILE_MAX_BYTES:
-        raise ValueError(f"is over {STATE_FILE_MAX_BYTES // 1024} KiB")
-    return content
+        said = json.loads(read_regular(file, STATE_FILE_MAX_BYTES) or b"{}")
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
-def _write(choice: ChoiceFile, values: Mapping[str, object]) -> None:
-    """Put `values` in the place of what was read. Raises StateUnusable, also when it changed since.
+def _write(contract: Contract, choice: ChoiceFile, changes: Mapping[str, object]) -> None:
+    """Change what was read. Raises StateUnusable, also when it changed since.
 
     Two who write at once, a user's "no" among them, must not undo one another.
     """
+    is_damaged = choice.stored.choice is Choice.DAMAGED
+    if is_damaged and (choice.file.is_symlink() or choice.file.is_dir()):
+        raise StateUnusable(f"{choice.file} is not a plain file", "remove it and choose again")
 
     def is_unchanged() -> bool:
         try:
-            return _read(choice.file) == choice.content
+            return read_regular(choice.file, STATE_FILE_MAX_BYTES) == choice.content
         except (OSError, ValueError):
-            return choice.stored.choice is Choice.DAMAGED
+            return is_damaged
 
-    content = (json.dumps(values, indent=2) + "\n").encode("ascii")
+    # A key that the mapping has no name for is "": there is no place for it in that file.
+    named = {name: value for name, value in changes.items() if name}
+    # A damaged file is replaced whole, by the choice that its user has just made; what stood there
+    # stays beside it.
+    base = None if is_damaged else choice.content
+    if is_damaged:
+        keep_beside(choice.file, ".damaged")
+    content = changed(base, named, keys_of(contract))
     replace_file(choice.file, content, only_if=is_unchanged)

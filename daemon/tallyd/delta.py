@@ -22,18 +22,33 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _EPOCH = re.compile(r"[0-9a-f]{16}", re.ASCII)
+# A date or an id; the longest id is a user's own.
+_TEXT_MAX_CHARS = 256
 _LOST_CAUSES = ("cap", "error")
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one host process counted since its last drop, unscreened."""
+    """What one host process counted since its last drop, unscreened.
+
+    `consent` is the decision that its host saw, (instant of the explicit choice, id), each None where
+    there was none; the whole is None when the writer did not say. `derived_id` is the id of a host
+    whose product derives it.
+    """
 
     day: str
     envelope: Mapping[str, object]
     counts: list[tuple[str, Mapping[str, object], Mapping[str, int]]]
     events: list[tuple[str, str, Mapping[str, object]]]
     lost: Mapping[str, int]
+    consent: tuple[str | None, str | None] | None = None
+    derived_id: str | None = None
+
+    @property
+    def weight(self) -> int:
+        """What is lost with it: its counts, by the largest measure of each, and its events."""
+        counted = sum(max(measures.values(), default=0) for _, _, measures in self.counts)
+        return counted + len(self.events)
 
 
 def parse_delta(content: bytes, product: str) -> Delta:
@@ -67,6 +82,8 @@ def parse_delta(content: bytes, product: str) -> Delta:
         counts=[_count(one, index) for index, one in enumerate(counts)],
         events=[_event(one, index) for index, one in enumerate(events)],
         lost=_lost(said.get("lost", {})),
+        consent=_consent(said.get("consent")),
+        derived_id=_text(said.get("id"), "id"),
     )
 
 
@@ -100,6 +117,19 @@ def _event(one: object, index: int) -> tuple[str, str, Mapping[str, object]]:
 def _lost(lost: object) -> Mapping[str, int]:
     numbers = _whole_numbers(_object(lost, "lost"), "lost")
     return {cause: count for cause, count in numbers.items() if cause in _LOST_CAUSES}
+
+
+def _consent(consent: object) -> tuple[str | None, str | None] | None:
+    if consent is None:
+        return None
+    said = _object(consent, "consent")
+    return _text(said.get("since"), "consent.since"), _text(said.get("id"), "consent.id")
+
+
+def _text(value: object, where: str) -> str | None:
+    if value is None or (isinstance(value, str) and len(value) <= _TEXT_MAX_CHARS):
+        return value
+    raise Malformed(f"{where}: is not a text of at most {_TEXT_MAX_CHARS} characters")
 
 
 def _object(value: object, where: str) -> Mapping[str, object]:

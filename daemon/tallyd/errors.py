@@ -5,7 +5,8 @@
     │   └── StateMoved       the database is no longer the file that was opened: the daemon ends
     ├── SettingsError        config.toml is wrong: file, key, what would be right
     ├── AlreadyRunning       another daemon or a flush holds the lock
-    └── NotRegistered        no contract is registered for the product
+    ├── NotRegistered        no contract is registered for the product
+    └── BadRequest           a command asks for what its product does not know
     Malformed                a delta that is not in the spool format: met by quarantine, never logged as ours
 
 Errors of a contract are `tallyd.contract.ContractError`; expected refusals are values of an enum
@@ -52,6 +53,12 @@ class NotRegistered(TallydError):
     """A product that no contract is registered for, or one whose contract is damaged."""
 
     exit_code = 78
+
+
+class BadRequest(TallydError):
+    """What a command asks for cannot be done for this product."""
+
+    exit_code = 64
 
 
 class Malformed(Exception):

@@ -1,7 +1,7 @@
 """Directories for the user alone, and small files written whole or not at all.
 
-It owns two acts: making a directory with all that is above it, 0700 each; and write beside, sync,
-rename over. Whoever reads sees the old text or the new one, after a crash and a power cut too. What
+It owns three acts: making a directory with all that is above it, 0700 each; write beside, sync,
+rename over; and reading a small file that may be anything by now. Whoever reads sees the old text or the new one, after a crash and a power cut too. What
 a kill leaves beside is swept by `remove_older`.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import TYPE_CHECKING
 
 from tallyd.errors import StateUnusable
@@ -61,6 +62,53 @@ def replace_file(file: Path, content: bytes, *, only_if: Callable[[], bool] = la
             f"{file} cannot be written: {error.strerror}",
             "free space, or make its directory yours and writable",
         ) from error
+
+
+def read_regular(file: Path, max_bytes: int, *, may_be_link: bool = False) -> bytes | None:
+    """The bytes of a regular file; None when there is none. Waits for nobody.
+
+    Raises OSError, also for a link, and ValueError in words for what is no such file or over
+    `max_bytes`.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+    if not may_be_link:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    try:
+        descriptor = os.open(file, flags)
+    except FileNotFoundError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("is not a regular file")
+        content = os.read(descriptor, max_bytes + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > max_bytes:
+        raise ValueError(f"is over {max_bytes // 1024} KiB")
+    return content
+
+
+def keep_beside(file: Path, ending: str) -> None:
+    """Keep what stands in `file` under another name too, before it is replaced. Best effort."""
+    beside = file.with_name(file.name + ending)
+    try:
+        beside.unlink(missing_ok=True)
+        os.link(file, beside)
+    except OSError:
+        return
+
+
+def remove_tree(place: Path) -> None:
+    """Remove a file, or a directory of files and itself. Best effort; safe to repeat."""
+    try:
+        if place.is_dir() and not place.is_symlink():
+            for file in place.iterdir():
+                file.unlink(missing_ok=True)
+            place.rmdir()
+        else:
+            place.unlink(missing_ok=True)
+    except OSError:
+        return
 
 
 def is_leftover(name: str) -> bool:

@@ -12,10 +12,10 @@ import platform
 from typing import TYPE_CHECKING
 
 from tallyd import __version__, buckets, logs, runs
-from tallyd.contract.days import instant
+from tallyd.body import canonical
+from tallyd.contract.days import day_of, instant
 from tallyd.contract.screen import screen_envelope, screen_event
 from tallyd.runs import Stop, StopReason
-from tallyd.wire import canonical
 
 if TYPE_CHECKING:
     import sqlite3
@@ -80,8 +80,13 @@ def _keep(
     now: float,
 ) -> None:
     for view in views:
-        screened = screen_event(view.contract, event, facts) if view.consent.is_on else None
+        if view.contract.identity.kind == "derived":
+            # Only its hosts know in whose name it would be told.
+            continue
+        screened = (
+            screen_event(view.contract, event, facts, day_of(now)) if view.consent.is_on else None
+        )
         if screened is not None:
-            envelope = canonical(screen_envelope(view.contract, {})[0])
+            envelope = canonical(screen_envelope(view.contract, {}, day_of(now))[0])
             new = buckets.NewEvent(envelope, event, instant(now), canonical(screened.properties))
             buckets.add_events(sql, view.name, [new])

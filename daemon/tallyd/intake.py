@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tallyd import buckets, logs, losses, spool
+from tallyd.body import canonical
 from tallyd.contract.days import day_of, oldest_day, shift_day
+from tallyd.contract.fields import Hash
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
+from tallyd.decisions import Decision
 from tallyd.delta import parse_delta
 from tallyd.errors import Malformed, StateUnusable
 from tallyd.limits import MAX_DAYS_AHEAD, MERGE_BATCH_BYTES
 from tallyd.losses import Cause
-from tallyd.wire import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,10 +87,11 @@ def merge_batch(
             if content is None:
                 continue
             size += len(content)
-            if (entry.dropped_at or 0.0) < view.counts_from:
+            delta = parse_delta(content, view.name)
+            if (entry.dropped_at or 0.0) < view.counts_from or not _is_covered(delta, view):
                 predating.append(entry)
                 continue
-            readable.append((entry, parse_delta(content, view.name)))
+            readable.append((entry, delta))
         except Malformed as reason:
             done.quarantined += _set_aside(entry, view, str(reason))
     today = day_of(now)
@@ -114,6 +117,14 @@ def merge_batch(
     return done
 
 
+def _is_covered(delta: Delta, view: ProductView) -> bool:
+    """Whether it was counted under the decision that stands now; by its date alone, if it does not say."""
+    if delta.consent is None:
+        return True
+    since, machine_id = delta.consent
+    return view.decision.covers(Decision(since, machine_id))
+
+
 def _set_aside(entry: NewEntry, view: ProductView, reason: str) -> bool:
     """Quarantine one file. Where that is refused it stays, is met again, and stops no other."""
     try:
@@ -126,12 +137,17 @@ def _set_aside(entry: NewEntry, view: ProductView, reason: str) -> bool:
 
 def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, now: float) -> None:
     fold.lost.update(delta.lost)
-    kept_envelope, stripped = screen_envelope(contract, delta.envelope)
+    kept_envelope, stripped = screen_envelope(contract, delta.envelope, delta.day)
     fold.stripped += stripped
-    envelope = canonical(kept_envelope)
+    derived_id = _derived_id(contract, delta)
+    if derived_id is None and contract.identity.kind == "derived":
+        # Nobody to send it as: a host of another version, or one that failed.
+        fold.lost[Cause.SCREENED] += delta.weight
+        return
+    envelope = canonical(kept_envelope | ({buckets.ID_KEY: derived_id} if derived_id else {}))
     misplaced = _misplaced(delta.day, contract, now)
     for event, dimensions, measures in delta.counts:
-        screened = screen_counts(contract, event, dimensions, measures)
+        screened = screen_counts(contract, event, dimensions, measures, delta.day)
         if screened is None or misplaced is not None:
             # An unlisted event has no primary measure: the largest stands for what is lost.
             fold.lost[misplaced or Cause.SCREENED] += max(measures.values(), default=0)
@@ -141,13 +157,28 @@ def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, now: float) -> No
         for measure, value in screened.measures.items():
             fold.sums[*key, measure] += value
     for event, ts, properties in delta.events:
-        kept = screen_event(contract, event, properties)
+        kept = screen_event(contract, event, properties, ts[:10])
         wrong_day = _misplaced(ts[:10], contract, now)
         if kept is None or wrong_day is not None:
             fold.lost[wrong_day or Cause.SCREENED] += 1
             continue
         fold.stripped += kept.stripped
         fold.events.append(buckets.NewEvent(envelope, event, ts, canonical(kept.properties)))
+
+
+def _derived_id(contract: Contract, delta: Delta) -> str | None:
+    """The id that a delta brings, when its product's identity is derived and the id is one of that kind."""
+    identity = contract.identity
+    if identity.kind != "derived" or delta.derived_id is None:
+        return None
+    kinds = (
+        Hash(identity.length, prefix) for prefix in (identity.prefix, identity.fallback_prefix)
+    )
+    return (
+        delta.derived_id
+        if any(one.screen(delta.derived_id) == delta.derived_id for one in kinds)
+        else None
+    )
 
 
 def _misplaced(day: str, contract: Contract, now: float) -> Cause | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
-from tallyd import choices, intake, ledger, logs, retention, seal, sender, spool
+from tallyd import choices, intake, ledger, logs, notices, retention, seal, sender, spool
 from tallyd.errors import NotRegistered, StateMoved, TallydError
 from tallyd.limits import (
     DELIVERY_LOOK_S,
@@ -23,7 +23,7 @@ from tallyd.limits import (
     MERGE_BATCH_FILES,
     RETRY_AFTER_MAX_S,
 )
-from tallyd.product import look_at
+from tallyd.product import keep_agreement, look_at, still_stands
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -114,6 +114,11 @@ class Passes:
         """The products whose time has come, and the seconds until the next one's."""
         return await self.in_thread(self._due, at_start=at_start)
 
+    async def forget(self, product: str) -> None:
+        """Delete everything of a product that was not sent, whatever its consent is."""
+        async with self._delivering:
+            await self._isolated(product, "reset", self._forget_product, product)
+
     async def keep_bounds(self) -> None:
         """Age, caps and leftovers, of every product and of what all share."""
         for view in await self.in_thread(self.views):
@@ -154,6 +159,7 @@ class Passes:
             if view.consent.is_wish:
                 await self.in_thread(self._forget, view)
             return
+        await self.in_thread(keep_agreement, view, self._around)
         await self.in_thread(retention.keep_to_decision, self._store, view)
         await self.in_thread(spool.prepare, view.spool)
         entries = await self.in_thread(spool.list_new, view.name, view.spool)
@@ -171,19 +177,29 @@ class Passes:
         if done.seen:
             _log.info(logs.line("intake", product=view.name, **asdict(done)))
 
+    async def _forget_product(self, product: str) -> None:
+        view = await self.in_thread(self._look, product)
+        await self.in_thread(retention.purge, self._store, view, self._around.paths)
+
     def _forget(self, view: ProductView) -> None:
-        retention.purge(self._store, view)
-        choices.forget_id(view.contract, self._around.paths, self._around.environ)
+        retention.purge(self._store, view, self._around.paths)
+        choices.forget_id(view.registered, self._around.paths, self._around.environ)
+        self._around.registry.forget_agreement(view.name)
 
     async def _deliver_product(self, product: str, delivery: Delivery) -> None:
         view = await self.in_thread(self._look, product)
         delivery.blocked = view.gate.reason
         try:
+            await self.in_thread(self._ask_for_notice, view)
             if view.gate.is_open:
                 await self.in_thread(retention.keep_to_decision, self._store, view)
                 delivery.sealed = await self.in_thread(self._seal, view)
                 delivery.sent = await sender.send_all(
-                    self._store, lambda: self._look(product), self._clock, self.in_thread
+                    self._store,
+                    lambda: self._look(product),
+                    lambda seen: still_stands(seen, self._around),
+                    self._clock,
+                    self.in_thread,
                 )
         except Exception:
             # What went wrong is tried again at the interval, not at once. A stop in the middle plans
@@ -199,11 +215,25 @@ class Passes:
         now = self._clock.now()
         if not seal.is_due(self._store, view, now):
             return 0
-        if view.notice_shown_at is None:
-            # Open without a notice: an explicit choice, for this contract and no later one.
-            choices.mark_notice_shown(view.contract, self._around.paths, now)
-        machine_id = choices.ensure_id(view.contract, self._around.paths, self._around.environ, now)
-        return seal.freeze(self._store, view, machine_id, now)
+        keep_agreement(view, self._around)
+        machine_id = view.machine_id
+        if view.contract.identity.kind == "random":
+            machine_id = choices.ensure_id(
+                view.registered, self._around.paths, self._around.environ, now
+            )
+        return seal.freeze(self._store, view, machine_id or "", now)
+
+    def _ask_for_notice(self, view: ProductView) -> None:
+        """Where a product's notice comes right before the first send, ask for it when there is one."""
+        is_waited_for = view.pending or not view.gate.is_open
+        if (
+            view.consent.is_on
+            and is_waited_for
+            and view.notice_shown_at is None
+            and view.registered.consent.notice_when == "before-send"
+            and seal.is_due(self._store, view, self._clock.now())
+        ):
+            notices.ask_for(view.registered, self._around.paths)
 
     def _plan_next(self, view: ProductView, sent: SendCount) -> None:
         if not view.consent.is_on:
@@ -213,8 +243,9 @@ class Passes:
         if sent.again_in_s is not None:
             # The rate limit shortens the wait, a busy gateway's Retry-After can only lengthen it.
             wait_s = max(wait_s, sent.again_in_s) if sent.later else sent.again_in_s
-        if view.gate.opens_at is not None:
-            wait_s = min(wait_s, view.gate.opens_at - now + _first_wait_s())
+        for gate in (view.gate, view.pending):
+            if gate is not None and gate.opens_at is not None:
+                wait_s = min(wait_s, gate.opens_at - now + _first_wait_s())
         with self._store.transaction() as sql:
             ledger.set_next_send(sql, view.name, now + wait_s)
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_MACHINE_POLICY = Path("/etc/tallyd/policy.toml")
+
+
 @dataclass(frozen=True, slots=True)
 class SpoolDirs:
     """The three directories of one product's spool."""
@@ -85,9 +88,43 @@ class Paths:
         """State files of products whose contract names none of their own, `<product>.json` each."""
         return self.state / "consent"
 
+    def choice(self, product: str) -> Path:
+        """Tallyd's own file of a product's choice, or what it keeps beside the product's own."""
+        return self.choices / f"{product}.json"
+
+    @property
+    def user_policy(self) -> Path:
+        """The user's own policy file."""
+        return self.config / "policy.toml"
+
+    def policies(self, environ: Mapping[str, str]) -> list[tuple[str, Path]]:
+        """Every policy file with the name of its rule, the highest first."""
+        found = [("machine policy", _machine_policy(environ))]
+        if named := environ.get("TALLYD_POLICY_FILE", ""):
+            found.append(("policy file", Path(named)))
+        return [*found, ("user policy", self.user_policy)]
+
+    def agreed(self, product: str) -> Path:
+        """The text of the contract in force."""
+        return self.state / "agreed" / f"{product}.toml"
+
+    def once(self, product: str) -> Path:
+        """One empty file per event that a host has told once for this machine."""
+        return self.state / "once" / product
+
+    def identity(self, product: str) -> Path:
+        """The random stand-in for an id that a host could not derive."""
+        return self.state / "identity" / product
+
     def notices(self, product: str) -> Path:
         """One file per version of the contract whose notice was shown, named by its short digest."""
         return self.state / "notices" / product
+
+
+def _machine_policy(environ: Mapping[str, str]) -> Path:
+    if os.name == "nt":
+        return Path(environ.get("PROGRAMDATA", "C:\\ProgramData"), "tallyd", "policy.toml")
+    return _MACHINE_POLICY
 
 
 def expand_home(path: str, environ: Mapping[str, str]) -> Path:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tallyd.wire import canonical
+from tallyd.body import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from tallyd.buckets import Row
+    from tallyd.contract.diff import Change
+    from tallyd.product import ProductView
 
 Report = dict[str, Any]
+
+# Why there may be no id to show, by the kind of identity.
+_NO_ID = {
+    "random": "none yet",
+    "derived": "each host derives it",
+    "user": "none, unless you are identified",
+}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -125,6 +134,74 @@ def flush_text(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def diff_json(
+    changes: Sequence[Change], *, needs_notice: bool, is_raised: bool
+) -> dict[str, object]:
+    """What `contract diff --json` prints."""
+    return {
+        "needs_notice": needs_notice,
+        "schema_version_raised": is_raised,
+        "changes": [
+            {"kind": one.kind.name.lower(), "place": one.place, "words": one.words}
+            for one in changes
+        ],
+    }
+
+
+def diff_text(changes: Sequence[Change], *, needs_notice: bool) -> list[str]:
+    """What a new version of a contract collects more or less, in words."""
+    heads = {"MORE": "collects more:", "LESS": "collects less:", "OTHER": "changes otherwise:"}
+    lines = []
+    for kind, head in heads.items():
+        found = [one.words for one in changes if one.kind.name == kind]
+        lines += [head, *(f"  {words}" for words in found)] if found else []
+    if not lines:
+        return ["both collect the same"]
+    if needs_notice:
+        return [*lines, "until its notice was shown, only what both list is kept and sent"]
+    return [*lines, "it takes effect at once"]
+
+
+def contract_json(view: ProductView) -> dict[str, object]:
+    """One registered contract as `contract list --json` prints it."""
+    return {
+        "product": view.name,
+        "title": view.registered.title,
+        "digest": view.registered.short_digest,
+        "schema_version": view.registered.schema_version,
+        "events": len(view.registered.events),
+        "endpoint": view.endpoint,
+        "consent": view.consent.state,
+        "waits_for_notice": view.pending is not None,
+        "problem": None,
+    }
+
+
+def contracts_text(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The registered contracts, one line each."""
+    if not found:
+        return ['No contract is registered ("tallyd contract add FILE").']
+    good = [one for one in found if not one["problem"]]
+    lines = table(
+        ["product", "schema", "digest", "events", "consent", "endpoint"],
+        (
+            [
+                one["product"],
+                one["schema_version"],
+                one["digest"],
+                one["events"],
+                one["consent"],
+                one["endpoint"],
+            ]
+            for one in good
+        ),
+    )
+    return [
+        *(lines if good else []),
+        *(f"{one['product']}: {one['problem']}" for one in found if one["problem"]),
+    ]
+
+
 def _some(count: int, noun: str) -> str:
     """`1 batch`, `2 batches`, `0 days`."""
     ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
@@ -154,11 +231,13 @@ def _product_text(name: str, product: Report) -> list[str]:
     opens = f" (opens {gate['opens_at']})" if gate["opens_at"] else ""
     lost = ", ".join(f"{count} {cause}" for cause, count in product["lost"].items())
     attempt = f" (last answer: {product['last_verdict']}, {product['last_attempt']})"
+    contract = product["contract"]
+    waits = "" if contract["in_force"] else f"; what is new in it waits: {contract['waits_for']}"
     lines = [
-        f"{name}: {consent['state']}, decided by {consent['decided_by']}{since}{says_off}",
+        f"{name}: {consent['mode']}, decided by {consent['decided_by']}{since}{says_off}",
         f"  choice      {product['choice_file']}",
-        f"  machine id  {product['machine_id'] or 'none yet'}",
-        f"  contract    {product['contract']['digest']}, schema {product['contract']['schema_version']}",
+        f"  machine id  {product['machine_id'] or _NO_ID[product['identity']]}",
+        f"  contract    {contract['digest']}, schema {contract['schema_version']}{waits}",
         f"  endpoint    {product['endpoint']}",
         f"  may leave   {'yes' if gate['open'] else 'no: ' + gate['reason'] + opens}",
         f"  waiting     {_some(spool['files'], 'delta')} in the spool, {_some(kept['rows'], 'bucket')} of"

@@ -1,6 +1,6 @@
 """Asking a running daemon to flush: hint files, the only way to speak to it.
 
-It owns `state/flush/`: a command makes an empty `<uuid>`, the daemon is woken by it, flushes, and
+It owns `state/flush/`: a command makes a `<uuid>` that may name products to forget, the daemon is woken by it, flushes, and
 puts `<uuid>.answer` beside it by one rename; the command reads and removes both. Either side may die
 at any point: what is left is swept after an hour.
 """
@@ -8,16 +8,14 @@ at any point: what is left is swept after an hour.
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from typing import TYPE_CHECKING
 
-from tallyd.errors import StateUnusable
-from tallyd.files import make_directory, replace_file
+from tallyd.files import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from tallyd.paths import Paths
@@ -27,17 +25,23 @@ _ANSWER = ".answer"
 _LOOK_S = 0.05
 
 
-def ask(paths: Paths) -> Path:
-    """Ask for a flush; the returned request is then waited for. Raises StateUnusable."""
+def ask(paths: Paths, forget: Iterable[str] = ()) -> Path:
+    """Ask for a flush; the returned request is then waited for. Raises StateUnusable.
+
+    `forget` names the products of which everything unsent is to be deleted first.
+    """
     request = paths.flush_requests / str(uuid.uuid4())
-    make_directory(paths.flush_requests)
-    try:
-        os.close(os.open(request, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except OSError as error:
-        raise StateUnusable(
-            f"{request} cannot be made: {error.strerror}", "free space, or make the directory yours"
-        ) from error
+    replace_file(request, json.dumps(list(forget)).encode("ascii"))
     return request
+
+
+def to_forget(request: Path) -> list[str]:
+    """The products of which a request wants everything deleted that was not sent."""
+    try:
+        said = json.loads(request.read_bytes() or b"[]")
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [one for one in said if isinstance(one, str)] if isinstance(said, list) else []
 
 
 def wait(

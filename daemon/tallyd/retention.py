@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from tallyd import buckets, decisions, ledger, losses, outbox, spool
 from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.model import Rollup
-from tallyd.decisions import Decision
-from tallyd.files import is_leftover, remove_older
+from tallyd.files import is_leftover, remove_older, remove_tree
 from tallyd.limits import (
     BUCKETS_MAX_SUMS,
     DELTA_ID_DAYS,
@@ -56,9 +55,12 @@ def keep_bounds(store: Store, view: ProductView, now: float) -> None:
     spool.trim_quarantine(view.spool)
 
 
-def purge(store: Store, view: ProductView) -> None:
+def purge(store: Store, view: ProductView, paths: Paths) -> None:
     """Remove every unsent trace of a product whose user said no. Raises StateUnusable."""
     spool.purge(view.spool)
+    # What hosts keep for the machine: which events were told once, and a stand-in for an id.
+    remove_tree(paths.once(view.name))
+    remove_tree(paths.identity(view.name))
     with store.reading() as sql:
         if not any(place.holds_any(sql, view.name) for place in _OF_A_PRODUCT):
             return
@@ -75,7 +77,7 @@ def keep_to_decision(store: Store, view: ProductView) -> bool:
 
     Files of the spool are told apart by their date when they are merged. Raises StateUnusable.
     """
-    now = Decision(view.consent.effective_from, view.machine_id)
+    now = view.decision
     with store.reading() as sql:
         held = decisions.held(sql, view.name)
     if held == now:

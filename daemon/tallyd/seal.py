@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from tallyd import buckets, losses, outbox
 from tallyd.batch import Batch
+from tallyd.body import NIL_UUID, Body, WireEvent, canonical
+from tallyd.buckets import ID_KEY
 from tallyd.contract.days import day_of, instant, unix_of
 from tallyd.contract.model import Rollup
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
 from tallyd.limits import BODY_MAX_BYTES, MAX_SUM
 from tallyd.losses import Cause
-from tallyd.wire import NIL_UUID, WireEvent, canonical, narrow_body, render_body, rollup_event
+from tallyd.wire import narrow_body, render_body, rollup_events, size_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,8 +34,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One batch to be: its envelope and its events, in order."""
+    """One batch to be: its envelope and its events, in order.
 
+    `derived_id` is the id that the hosts of a derived identity gave, None for every other kind.
+    """
+
+    derived_id: str | None
     envelope: Mapping[str, object]
     events: list[WireEvent]
 
@@ -52,7 +58,7 @@ def freeze(store: Store, view: ProductView, machine_id: str, now: float) -> int:
     with store.transaction() as sql:
         planned = plan(sql, view.contract, today)
         losses.add(sql, view.name, {Cause.SCREENED: planned.unlisted})
-        lost = losses.take_unsent(sql, view.name) if planned.batches else {}
+        lost = losses.take_unsent(sql, view.name) if planned.batches and _tells_losses(view) else {}
         for one in planned.batches:
             batch_id = str(uuid.uuid4())
             outbox.put(sql, _batch(view.contract, one, machine_id, batch_id, now, lost))
@@ -81,14 +87,14 @@ def preview(store: Store, view: ProductView, now: float) -> tuple[bytes, bool] |
             return waiting.body, True
         if waiting is not None:
             return narrow_body(view.contract, waiting.body)[0], True
-        lost = losses.peek_unsent(sql, view.name)
+        lost = losses.peek_unsent(sql, view.name) if _tells_losses(view) else {}
         for before_day in (day_of(now), "9999"):
             planned = plan(sql, view.contract, before_day)
             if planned.batches:
-                if planned.unlisted:
+                if planned.unlisted and _tells_losses(view):
                     unlisted = lost.get(Cause.SCREENED, 0) + planned.unlisted
                     lost = dict(sorted({**lost, Cause.SCREENED: unlisted}.items()))
-                machine_id = view.machine_id or NIL_UUID
+                machine_id = NIL_UUID if view.machine_id is None else view.machine_id
                 first = planned.batches[0]
                 return _batch(view.contract, first, machine_id, NIL_UUID, now, lost).body, False
     return None
@@ -99,30 +105,33 @@ def plan(sql: sqlite3.Connection, contract: Contract, before_day: str) -> Plan:
 
     Screened once more: the contract may have become narrower since they were counted.
     """
-    groups: dict[str, Planned] = {}
+    groups: dict[tuple[str, str | None], Planned] = {}
     unlisted = 0
 
-    def group(envelope: Mapping[str, object]) -> list[WireEvent]:
-        kept, _ = screen_envelope(contract, envelope)
-        return groups.setdefault(canonical(kept), Planned(kept, [])).events
+    def group(envelope: Mapping[str, object], day: str) -> list[WireEvent]:
+        kept, _ = screen_envelope(contract, envelope, day)
+        derived_id = envelope.get(ID_KEY)
+        key = (canonical(kept), derived_id if isinstance(derived_id, str) else None)
+        return groups.setdefault(key, Planned(key[1], kept, [])).events
 
     for one in buckets.events(sql, contract.product):
-        event = screen_event(contract, one.event, one.properties)
+        day = one.ts[:10]
+        event = screen_event(contract, one.event, one.properties, day)
         if event is None:
             unlisted += 1
             continue
-        group(one.envelope).append(WireEvent(one.event, one.ts, event.properties, 1))
+        group(one.envelope, day).append(WireEvent(one.event, one.ts, event.properties))
     for row in buckets.rows(sql, contract.product, before_day):
         rollup = contract.events.get(row.event)
-        counts = screen_counts(contract, row.event, row.dimensions, row.measures)
+        counts = screen_counts(contract, row.event, row.dimensions, row.measures, row.day)
         if counts is None or not isinstance(rollup, Rollup):
             unlisted += max(row.measures.values(), default=0)
             continue
-        group(row.envelope).append(
-            rollup_event(row.event, row.day, counts.dimensions, counts.measures, rollup.primary)
-        )
+        parts = list(rollup_events(rollup, row.day, counts.dimensions, counts.measures))
+        unlisted += counts.measures[rollup.primary] - sum(part.counted for part in parts)
+        group(row.envelope, row.day).extend(parts)
     batches = [
-        Planned(whole.envelope, chunk)
+        Planned(whole.derived_id, whole.envelope, chunk)
         for whole in groups.values()
         for chunk in _chunks(contract, whole.envelope, whole.events)
     ]
@@ -137,7 +146,7 @@ def _chunks(
     chunk: list[WireEvent] = []
     used = 0
     for one in events:
-        size = len(canonical(one.props)) + len(one.event) + 64
+        size = size_of(contract, envelope, one)
         if chunk and (len(chunk) >= contract.endpoint.max_events or used + size > room):
             yield chunk
             chunk, used = [], 0
@@ -155,14 +164,18 @@ def _batch(
     now: float,
     lost: Mapping[str, int],
 ) -> Batch:
+    # A mode that promises no id has "" for one; hosts of a derived identity brought their own.
+    machine_id = machine_id if planned.derived_id is None else planned.derived_id
     body = render_body(
         contract,
-        machine_id=machine_id,
-        batch_id=batch_id,
-        sent_at=instant(now),
-        envelope=planned.envelope,
-        events=planned.events,
-        lost=lost,
+        Body(
+            machine_id=machine_id,
+            batch_id=batch_id,
+            sent_at=instant(now),
+            envelope=planned.envelope,
+            events=planned.events,
+            lost=lost,
+        ),
     )
     return Batch(
         batch_id=batch_id,
@@ -175,6 +188,11 @@ def _batch(
         counted=min(sum(one.counted for one in planned.events), MAX_SUM),
         lost=lost,
     )
+
+
+def _tells_losses(view: ProductView) -> bool:
+    """Whether the protocol has a place for what was lost."""
+    return view.contract.endpoint.protocol == "events-v1"
 
 
 def _expires_at(contract: Contract, planned: Planned, now: float) -> float:

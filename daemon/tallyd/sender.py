@@ -67,7 +67,7 @@ def next_ready(store: Store, view: ProductView, now: float) -> Ready | float | N
         for old in outbox.expired(sql, view.name, now):
             outbox.lose(sql, old, Cause.AGE)
         while (batch := outbox.oldest(sql, view.name)) is not None:
-            if batch.machine_id != view.machine_id:
+            if not _is_of_this_id(batch, view):
                 # The user reset the id, or said no and yes: what was frozen under another one goes.
                 outbox.remove(sql, batch.batch_id)
             elif batch.contract != view.contract.short_digest:
@@ -84,6 +84,11 @@ def next_ready(store: Store, view: ProductView, now: float) -> Ready | float | N
     if sent >= policy.max_requests_per_minute:
         return PACE_WINDOW_S
     return Ready(batch, view.endpoint, policy)
+
+
+def _is_of_this_id(batch: Batch, view: ProductView) -> bool:
+    """Whether a batch was frozen under the id that is in force; hosts of a derived one bring theirs."""
+    return view.contract.identity.kind == "derived" or batch.machine_id == view.machine_id
 
 
 def _narrow(sql: sqlite3.Connection, contract: Contract, batch: Batch) -> None:
@@ -142,6 +147,7 @@ def settle(store: Store, ready: Ready, answer: Answer, now: float) -> Verdict:
 async def send_all(
     store: Store,
     view_now: Callable[[], ProductView],
+    still_stands: Callable[[ProductView], bool],
     clock: Clock,
     in_thread: Callable[..., Awaitable[object]],
 ) -> SendCount:
@@ -149,7 +155,11 @@ async def send_all(
     done = SendCount()
 
     def look() -> Ready | float | None:
-        return next_ready(store, view_now(), clock.now())
+        view = view_now()
+        ready = next_ready(store, view, clock.now())
+        # The last thing before the socket is the user's own file: whoever said no a moment ago, while
+        # the database was asked, is heard.
+        return ready if not isinstance(ready, Ready) or still_stands(view) else None
 
     while True:
         ready = await in_thread(look)

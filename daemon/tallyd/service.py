@@ -28,7 +28,7 @@ from tallyd.runs import StopReason
 from tallyd.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from tallyd.clock import Clock
     from tallyd.product import Surroundings
@@ -95,13 +95,17 @@ async def flush(around: Surroundings, clock: Clock) -> FlushResult:
         return await _flush(Passes(store, around, clock))
 
 
-def forget(around: Surroundings, clock: Clock, product: str) -> None:
-    """Remove every unsent trace of a product whose user has just said no.
+def forget(around: Surroundings, clock: Clock, products: Iterable[str]) -> None:
+    """Remove every unsent trace of products whose users have just said no.
 
     Raises AlreadyRunning when a daemon holds the lock, StateUnusable when the state refuses.
     """
     with _single_instance(around, clock, "flush") as (store, _):
-        retention.purge(store, look_at(product, around, clock.now()))
+        for product in products:
+            view = look_at(product, around, clock.now())
+            retention.purge(store, view, around.paths)
+            if not view.consent.is_on:
+                around.registry.forget_agreement(product)
 
 
 _STOP_SIGNALS = [
@@ -157,6 +161,8 @@ async def _run_flushes(
     async def answer_all() -> None:
         waiting = requests.pending(around.paths)
         if waiting:
+            for product in {one for request in waiting for one in requests.to_forget(request)}:
+                await passes.forget(product)
             result = await _flush(passes)
             for request in waiting:
                 requests.answer(request, result)

@@ -29,6 +29,7 @@ _KEYS = (
     "consent",
     "choice_file",
     "machine_id",
+    "identity",
     "contract",
     "endpoint",
     "may_leave",
@@ -125,16 +126,21 @@ def _product(
         "problem": None,
         "consent": {
             "state": view.consent.state,
+            "mode": view.consent.mode,
             "decided_by": view.consent.decided_by,
             "says_off": list(view.consent.says_off),
             "effective_from": view.consent.effective_from,
         },
         "choice_file": str(view.choice_file),
-        "machine_id": view.machine_id,
+        "machine_id": view.machine_id or None,
+        "identity": view.registered.identity.kind,
         "contract": {
-            "digest": view.contract.short_digest,
-            "schema_version": view.contract.schema_version,
-            "title": view.contract.title,
+            "digest": view.registered.short_digest,
+            "schema_version": view.registered.schema_version,
+            "title": view.registered.title,
+            # While a wider contract waits for its notice, only what both list is kept and sent.
+            "in_force": view.pending is None,
+            "waits_for": view.pending.reason if view.pending is not None else "",
         },
         "endpoint": view.endpoint,
         "may_leave": {

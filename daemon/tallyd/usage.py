@@ -16,6 +16,14 @@ from tallyd import __version__
 EXIT_USAGE = 64
 
 _PRODUCT: dict[str, Any] = {"metavar": "PRODUCT"}
+_MAYBE_PRODUCT: dict[str, Any] = {"metavar": "PRODUCT", "nargs": "?"}
+_ALL: dict[str, Any] = {"action": "store_true"}
+_CONTRACT: dict[str, Any] = {"metavar": "FILE", "help": "a contract, or a registered product"}
+_OUTPUT: dict[str, Any] = {"dest": "output", "metavar": "FILE", "help": "write it there"}
+_CHECK: dict[str, Any] = {
+    "action": "store_true",
+    "help": "write nothing; exit 1 when the file is not as it would be written",
+}
 _JSON: dict[str, Any] = {"action": "store_true", "help": "print JSON"}
 
 
@@ -55,21 +63,83 @@ _COMMANDS = (
     ),
     _Command(
         "off",
-        "stop counting and sending for a product, and delete what was not sent and its id",
+        "stop counting and sending, and delete what was not sent and the id",
         "tallyd off codegraph",
-        {"product": _PRODUCT},
+        {"product": _MAYBE_PRODUCT, "--all": {**_ALL, "help": "every product, those to come too"}},
     ),
     _Command(
         "on",
         "let a product count and send, under a new id",
         "tallyd on codegraph",
+        {
+            "product": _MAYBE_PRODUCT,
+            "--all": {**_ALL, "help": "every registered product"},
+            "--mode": {"help": "which way of being on, where a product knows several"},
+            "--user": {"metavar": "ID", "help": "your id, for the mode that is identified"},
+        },
+    ),
+    _Command(
+        "reset",
+        "begin anew under another id, and delete what was not sent; the choice stays",
+        "tallyd reset codegraph",
         {"product": _PRODUCT},
+    ),
+    _Command(
+        "choose",
+        "ask on the terminal what a product may do",
+        "tallyd choose pipelex",
+        {"product": _PRODUCT},
+    ),
+    _Command(
+        "contract check",
+        "find what a careful maintainer would mend in a contract",
+        "tallyd contract check telemetry.toml",
+        {"file": _CONTRACT, "--json": _JSON},
+    ),
+    _Command(
+        "contract docs",
+        "render the page about a contract that a user reads",
+        "tallyd contract docs telemetry.toml -o TELEMETRY.md",
+        {"file": _CONTRACT, "-o": _OUTPUT, "--check": _CHECK},
+    ),
+    _Command(
+        "contract diff",
+        "say what a new version collects more or less",
+        "tallyd contract diff old.toml new.toml",
+        {
+            "old": {**_CONTRACT, "metavar": "OLD"},
+            "new": {**_CONTRACT, "metavar": "NEW"},
+            "--json": _JSON,
+        },
+    ),
+    _Command(
+        "contract schema",
+        "export the JSON Schema of what is sent",
+        "tallyd contract schema telemetry.toml",
+        {"file": _CONTRACT, "-o": _OUTPUT, "--check": _CHECK},
+    ),
+    _Command(
+        "contract build",
+        "write the constants that a host hands to the stub",
+        "tallyd contract build telemetry.toml --python _telemetry.py",
+        {
+            "file": _CONTRACT,
+            "--python": {"metavar": "FILE", "help": "the Python module to write"},
+            "--check": _CHECK,
+            "--off": {
+                "action": "store_true",
+                "help": "for packagers: counts nothing, and no setting overrides it",
+            },
+        },
     ),
     _Command(
         "contract add",
         "register a product's contract",
         "tallyd contract add telemetry.toml",
         {"file": {"metavar": "FILE", "help": "the contract, a TOML file"}},
+    ),
+    _Command(
+        "contract list", "name the registered contracts", "tallyd contract list", {"--json": _JSON}
     ),
     _Command(
         "demo",

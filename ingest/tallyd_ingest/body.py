@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, NoReturn
 from tallyd.contract.days import day_of, instant, unix_of
 from tallyd.contract.fields import MAX_INTEGER
 from tallyd.contract.model import Rollup
-from tallyd.contract.screen import screen_counts, screen_envelope, screen_event, split_rollup
+from tallyd.contract.screen import (
+    event_on_wire,
+    from_wire,
+    screen_counts,
+    screen_envelope,
+    screen_event,
+    split_rollup,
+)
 
 from tallyd_ingest.limits import BODY_MAX_BYTES, EVENTS_MAX, WINDOW_AHEAD_S, WINDOW_BACK_S
 
@@ -84,12 +91,13 @@ def read_batch(content: bytes, contracts: Mapping[str, Contract], now: float) ->
     contract = _contract(said, contracts)
     if contract is None:
         return None
-    envelope = {name: said[name] for name in contract.envelope if name in said}
+    given = from_wire(contract.envelope, said)
+    envelope = {name: given[name] for name in contract.envelope if name in given}
     batch = Batch(
         product=contract.product,
         machine_id=str(machine_id).lower(),
         batch_id=str(batch_id).lower() if _is_uuid(batch_id) else None,
-        envelope=_canonical(screen_envelope(contract, envelope)[0]),
+        envelope=_canonical(screen_envelope(contract, envelope, day_of(now))[0]),
         lost=_lost(said.get("lost")),
     )
     events = said.get("events")
@@ -110,25 +118,28 @@ def _take(batch: Batch, contract: Contract, event: object, now: float) -> str:
     name, props = event.get("event"), event.get("props", {})
     if not isinstance(name, str) or not isinstance(props, dict):
         return "malformed"
-    listed = contract.events.get(name)
+    listed = event_on_wire(contract, name)
     if listed is None:
         return "unknown_event"
     at = unix_of(event.get("ts"))
     if at is not None and not now - WINDOW_BACK_S <= at <= now + WINDOW_AHEAD_S:
         at = None
+    props = from_wire(listed.fields, props)
+    day = day_of(now if at is None else at)
     if isinstance(listed, Rollup):
         # A rollup without its day would be added to another day's sums.
         if at is None:
             return "outside_window"
-        counts = screen_counts(contract, name, *split_rollup(listed, props))
+        counts = screen_counts(contract, listed.name, *split_rollup(listed, props), day)
         if counts is None:
             return "screened"
-        batch.rollups.append((day_of(at), name, _canonical(counts.dimensions), counts.measures))
+        batch.rollups.append((day, listed.name, _canonical(counts.dimensions), counts.measures))
         return ""
-    kept = screen_event(contract, name, props)
+    kept = screen_event(contract, listed.name, props, day)
     if kept is None:
         return "screened"
-    batch.events.append((name, None if at is None else instant(at), _canonical(kept.properties)))
+    ts = None if at is None else instant(at)
+    batch.events.append((listed.name, ts, _canonical(kept.properties)))
     return ""
 
 

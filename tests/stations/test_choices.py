@@ -70,7 +70,11 @@ def test_off_removes_the_id_and_on_makes_another(pipeline: Pipeline):
     ids = []
     for is_on in (True, False, True):
         choice = choices.write_choice(
-            contract, pipeline.around.paths, pipeline.environ, is_on=is_on, now=pipeline.clock.now()
+            contract,
+            pipeline.around.paths,
+            pipeline.environ,
+            mode="on" if is_on else "off",
+            now=pipeline.clock.now(),
         )
         ids.append(choice.machine_id)
 

@@ -89,12 +89,14 @@ def test_adding_a_contract_while_off_shows_no_notice(home):
 
 def test_a_wrong_contract_names_file_line_and_key_and_is_not_registered(home):
     file = home / "wrong.toml"
-    file.write_text((CONTRACTS / "codegraph.toml").read_text().replace('"6h"', '"6 hours"'))
+    wrong = (CONTRACTS / "codegraph.toml").read_text().replace('"6h"', '"6 hours"')
+    file.write_text(wrong)
+    line = wrong[: wrong.index('"6 hours"')].count("\n") + 1
 
     done = run("tallyd", "contract", "add", str(file), environ=environ_of(home), check=False)
 
     assert done.returncode == 78
-    assert f"{file}:14: endpoint.interval: '6 hours' is not a length of time" in done.stderr
+    assert f"{file}:{line}: endpoint.interval: '6 hours' is not a length of time" in done.stderr
     assert not (home / "config").exists()
 
 
@@ -211,7 +213,7 @@ def test_on_makes_a_new_id_and_says_where_the_shell_disagrees(home):
     ids = []
     for _ in range(2):
         done = run("tallyd", "on", "tallyd-demo", environ=environ_of(home, DO_NOT_TRACK="1"))
-        assert "note: in this shell DO_NOT_TRACK says off" in done.stderr
+        assert "note: DO_NOT_TRACK says off in this shell" in done.stderr
         ids.append(status(home)["products"]["tallyd-demo"]["machine_id"])
 
     assert len(set(ids)) == 2

@@ -16,6 +16,7 @@ from tallyd.contract.consent import (
     StoredChoice,
     may_leave,
     resolve,
+    stricter,
 )
 from tallyd.contract.model import ConsentPolicy, EnvSwitch
 
@@ -25,6 +26,7 @@ SINCE = "2026-11-01T08:00:00.000Z"
 NOBODY = StoredChoice(Choice.NONE)
 ON = StoredChoice(Choice.ON, SINCE)
 OFF = StoredChoice(Choice.OFF, SINCE)
+NOT_ASKED = "default (nobody was asked yet)"
 DAMAGED = StoredChoice(Choice.DAMAGED, problem="is not JSON")
 
 
@@ -73,9 +75,76 @@ def test_the_first_rule_that_speaks_decides_and_every_rule_that_says_off_is_name
     assert wrong == []
 
 
-@pytest.mark.parametrize(("default", "is_on"), [("on", True), ("off", False), ("ask", False)])
-def test_when_nobody_chose_the_default_decides_and_to_ask_is_off(default: str, is_on: bool):
-    assert (is_on, "default", () if is_on else ("default",)) == said(decide(default=default))
+@pytest.mark.parametrize(
+    ("default", "wanted"),
+    [
+        ("on", (True, "default", ())),
+        ("off", (False, "default", ("default",))),
+        ("ask", (False, NOT_ASKED, (NOT_ASKED,))),
+    ],
+)
+def test_when_nobody_chose_the_default_decides_and_to_ask_is_off(
+    default: str, wanted: tuple[bool, str, tuple[str, ...]]
+):
+    assert wanted == said(decide(default=default))
+
+
+def test_a_policy_file_decides_before_everything_and_cannot_switch_on():
+    """All that it can do is to be there, with a name."""
+    environ = {"DO_NOT_TRACK": "1", SWITCH: "1"}
+    found = resolve(policy(), environ, ON, forbidden_by=["machine policy"])
+
+    assert said(found) == (False, "machine policy", ("machine policy", "DO_NOT_TRACK"))
+    assert (
+        found.is_wish,
+        resolve(policy(), {}, ON, damaged_policies=["user policy (damaged)"]).is_wish,
+    ) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "wanted"),
+    [
+        (True, (True, "stored choice", ())),
+        (False, (False, "no terminal", ("no terminal",))),
+        # A daemon never has one: the rule is for hosts.
+        (None, (True, "stored choice", ())),
+    ],
+)
+def test_where_a_terminal_is_required_a_host_without_one_is_off(
+    is_terminal: bool | None, wanted: tuple[bool, str, tuple[str, ...]]
+):
+    needed, any_will_do = (
+        said(resolve(policy(needs_terminal=needed), {}, ON, is_terminal=is_terminal))
+        for needed in (True, False)
+    )
+
+    assert (wanted, (True, "stored choice", ())) == (needed, any_will_do)
+
+
+@pytest.mark.parametrize(
+    ("stored", "environ", "mode"),
+    [
+        (NOBODY, {}, "off"),
+        (StoredChoice(Choice.ON, SINCE, mode="identified"), {}, "identified"),
+        (StoredChoice(Choice.ON, SINCE, mode="anonymous"), {}, "anonymous"),
+        (StoredChoice(Choice.ON, SINCE, mode="identified"), {"DO_NOT_TRACK": "1"}, "off"),
+        # Switched on by a variable nobody said in which way: the one that knows no person.
+        (NOBODY, {SWITCH: "1"}, "anonymous"),
+        (OFF, {SWITCH: "1"}, "anonymous"),
+    ],
+)
+def test_a_product_with_modes_is_on_in_one_of_them(
+    stored: StoredChoice, environ: dict[str, str], mode: str
+):
+    modes = ("off", "anonymous", "identified")
+
+    assert mode == decide(environ, stored, default="ask", modes=modes).mode
+
+
+def test_of_two_contracts_in_force_the_one_that_says_off_decides():
+    on, off = decide(), decide({"DO_NOT_TRACK": "1"})
+
+    assert (off, off, on) == (stricter(on, off), stricter(off, on), stricter(on, on))
 
 
 # --- DO_NOT_TRACK, the product's variable, CI -----------------------------------------------------
@@ -185,26 +254,26 @@ def test_ci_lowers_where_the_contract_says_so_and_is_only_a_tag_elsewhere(
 @pytest.mark.parametrize(
     ("stored", "environ", "wanted"),
     [
-        (NOBODY, {}, Consent(True, "default", ())),
-        (ON, {}, Consent(True, "stored choice", (), SINCE, is_explicit=True)),
-        (OFF, {}, Consent(False, "stored choice", ("stored choice",), SINCE)),
+        (NOBODY, {}, Consent("on", "default", ())),
+        (ON, {}, Consent("on", "stored choice", (), SINCE, is_explicit=True)),
+        (OFF, {}, Consent("off", "stored choice", ("stored choice",), SINCE)),
         (
             DAMAGED,
             {},
             Consent(
-                False,
+                "off",
                 "stored choice (is not JSON)",
                 ("stored choice (is not JSON)",),
                 is_wish=False,
             ),
         ),
-        (ON, {SWITCH: "0"}, Consent(False, SWITCH, (SWITCH,))),
-        (ON, {SWITCH: "1"}, Consent(True, SWITCH, ())),
-        (OFF, {SWITCH: "1"}, Consent(True, SWITCH, ("stored choice",))),
+        (ON, {SWITCH: "0"}, Consent("off", SWITCH, (SWITCH,))),
+        (ON, {SWITCH: "1"}, Consent("on", SWITCH, ())),
+        (OFF, {SWITCH: "1"}, Consent("on", SWITCH, ("stored choice",))),
         (
             DAMAGED,
             {"DO_NOT_TRACK": "1"},
-            Consent(False, "DO_NOT_TRACK", ("DO_NOT_TRACK", "stored choice (is not JSON)")),
+            Consent("off", "DO_NOT_TRACK", ("DO_NOT_TRACK", "stored choice (is not JSON)")),
         ),
     ],
 )
@@ -255,10 +324,10 @@ def test_in_the_daemon_nothing_is_on_that_is_off_in_a_shell_without_the_variable
 
 HOUR = 3600.0
 DAY = 24 * HOUR
-DEFAULT_ON = Consent(True, "default", ())
-CHOSEN_ON = Consent(True, "stored choice", (), SINCE, is_explicit=True)
-BY_VARIABLE = Consent(True, SWITCH, ())
-SWITCHED_OFF = Consent(False, "stored choice", ("stored choice",), SINCE)
+DEFAULT_ON = Consent("on", "default", ())
+CHOSEN_ON = Consent("on", "stored choice", (), SINCE, is_explicit=True)
+BY_VARIABLE = Consent("on", SWITCH, ())
+SWITCHED_OFF = Consent("off", "stored choice", ("stored choice",), SINCE)
 CLOSED_BY_GRACE = "the grace since the notice has not passed"
 NOT_SHOWN = Gate(False, "the notice for this contract was not shown yet")
 
@@ -287,16 +356,19 @@ NOT_SHOWN = Gate(False, "the notice for this contract was not shown yet")
 def test_a_byte_leaves_after_consent_notice_and_grace(
     consent: Consent, notice_shown_at: float | None, wanted: Gate
 ):
-    assert wanted == may_leave(CODEGRAPH, consent, notice_shown_at, NOON)
+    is_agreed = consent.is_explicit
+    assert wanted == may_leave(consent, DAY, notice_shown_at, NOON, is_agreed=is_agreed)
 
 
 def test_without_a_grace_the_notice_opens_the_gate_at_once():
-    demo = contract_of("tallyd-demo")
-
     assert (Gate(True), Gate(False, CLOSED_BY_GRACE, NOON + 1)) == (
-        may_leave(demo, DEFAULT_ON, NOON, NOON),
-        may_leave(demo, DEFAULT_ON, NOON + 1, NOON),
+        may_leave(DEFAULT_ON, 0, NOON, NOON, is_agreed=False),
+        may_leave(DEFAULT_ON, 0, NOON + 1, NOON, is_agreed=False),
     )
+
+
+def test_what_was_agreed_to_before_needs_no_second_notice():
+    assert Gate(True) == may_leave(DEFAULT_ON, DAY, None, NOON, is_agreed=True)
 
 
 def test_a_decision_is_told_in_one_word():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -73,20 +74,22 @@ def test_the_contract_of_codegraph_is_read_field_by_field():
     } == envelope
     assert (
         {
-            "kind": Field(Enum(("mcp_tool", "cli_command"))),
-            "name": Field(
-                Text(TOKEN_ALPHABET, 64, cut=True), about="The tool's or command's own name."
-            ),
-            "client_name": Field(
-                Text(LABEL_ALPHABET, 64, cut=True),
-                True,
-                "The agent that called, as it names itself.",
-            ),
-            "client_version": Field(Text(LABEL_ALPHABET, 32, cut=True), is_optional=True),
+            "kind": (Enum(("mcp_tool", "cli_command")), False),
+            "name": (Text(TOKEN_ALPHABET, 64, cut=True), False),
+            "client_name": (Text(LABEL_ALPHABET, 64, cut=True), True),
+            "client_version": (Text(LABEL_ALPHABET, 32, cut=True), True),
         },
         ("count", "error_count"),
+        {"count": 1000000, "error_count": 1000000},
         "count",
-    ) == (rollup.dimensions, rollup.measures, rollup.primary)
+        "The agent that called, as it names itself.",
+    ) == (
+        {name: (one.type, one.is_optional) for name, one in rollup.dimensions.items()},
+        rollup.measures,
+        rollup.maxima,
+        rollup.primary,
+        rollup.dimensions["client_name"].about,
+    )
     assert {
         "install": {
             "targets": (targets.type, True),
@@ -155,7 +158,9 @@ def test_the_policy_of_codegraph_is_read_with_its_units():
 def test_every_contract_of_ours_parses_to_the_product_it_is_named_after(file: Path):
     contract = parse_contract(file.read_bytes(), str(file))
 
-    assert (file.stem, file.read_bytes()) == (contract.product, contract.text)
+    # Two versions of one product's contract stand side by side.
+    named = re.sub(r"-v\d+$", "", file.stem)
+    assert (named, file.read_bytes()) == (contract.product, contract.text)
 
 
 def test_what_a_contract_leaves_out_has_the_careful_value():
@@ -194,6 +199,7 @@ about = "A run."
 ENV_ON = 'on = ["1", "true", "yes", "on"]'
 TARGETS = 'properties.targets = { type = "list", of = "token", max = 24, max_items = 12 }'
 EDGES = "edges = [100, 1000, 10000]"
+MEASURES = 'measures = [{ name = "count", max = 1000000 }, { name = "error_count", max = 1000000 }]'
 # (old text, new text, key in the message, what would be right). The line named is one of the new
 # text, or that of its table where a key is missing.
 WRONG = [
@@ -205,7 +211,7 @@ WRONG = [
     ('title = "CodeGraph"', 'title = ""', "product.title", "write it in quotes"),
     ('title = "CodeGraph"', "title = 2026-01-01", "product.title", "write it in quotes"),
     ('title = "CodeGraph"', 'titel = "CodeGraph"', "product.title", "write a text"),
-    ('title = "CodeGraph"', 'title = "C"\nextra = 1', "product.extra", "known keys: details, name"),
+    ('title = "CodeGraph"', 'title = "C"\nextra = 1', "product.extra", "known keys: about, details"),
     ("schema_version = 2", "schema_version = 2.0", "product.schema_version", "without quotes"),
     ("schema_version = 2", "schema_version = 0x" + "f" * 4000, "product.schema_version", "from 0 to 99"),
     ('details = "https', 'details = "\\nhttps', "product.details", "one line of plain text"),
@@ -228,15 +234,19 @@ WRONG = [
     (ENV_ON, 'on = ["1", "OFF"]', "consent.env.on", "a value can mean one thing only"),
     (ENV_ON, 'onn = ["1"]', "consent.env.onn", "known keys: name, off, on"),
     ('ci = "tag"', 'ci = "on"', "consent.ci", '"off", "tag"'),
-    ('terminal = "any"', 'terminal = "required"', "consent.terminal", '"any"'),
-    ('terminal = "any"', 'modes = ["anonymous"]', "consent.modes", "leave it empty"),
+    ('terminal = "any"', 'terminal = "some"', "consent.terminal", '"any", "required"'),
+    ('terminal = "any"', 'modes = ["anonymous"]', "consent.modes", 'write "off" first'),
+    ('terminal = "any"', 'modes = ["off"]', "consent.modes", 'write "off" first'),
+    ('terminal = "any"', 'modes = ["off", "loud"]', "consent.modes", "off, anonymous, identified"),
+    ('default = "on"', 'default = "on"\nmodes = ["off", "anonymous"]', "consent.default", '"ask" or "off"'),
+    ('notice_when = "before-send"', 'notice_when = "never"', "consent.notice_when", '"first-use"'),
     ('notice = "codegraph collects', 'notice = "\\u001b[8mcodegraph', "consent.notice", "plain text"),
     ('grace = "24h"', 'grace = "-1h"', "consent.grace", 'like "6h"'),
     ('file = "~/.codegraph', 'file = "codegraph', "state.file", 'begin it with "~/" or "/"'),
     ('file = "~/.codegraph', 'file = "~/.code\\u0000graph', "state.file", "plain text"),
     ('id = "machine_id"', 'id = "enabled"', "state.keys", "a name of its own"),
-    ('id = "machine_id"', 'id = ""', "state.keys", "a name of its own"),
-    ('id = "machine_id"', 'identity = "m"', "state.keys.identity", "known keys: enabled, id"),
+    ('id = "machine_id"', 'id = ""', "state.keys.id", "in quotes"),
+    ('id = "machine_id"', 'identity = "m"', "state.keys.identity", "known keys: enabled, mode, id"),
     ("[envelope]", "[envelopes]", "envelopes", "known keys: consent, contract"),
     ("node_major = {", "machine_id = {", "envelope.machine_id", "choose another name"),
     ("node_major = {", '"node major" = {', "envelope.node major", "it must match [A-Za-z]"),
@@ -255,11 +265,33 @@ WRONG = [
     ("max_items = 32", "items = 32", "events.index.languages.max_items", "a whole number"),
     ('[events.usage_rollup]\nkind = "rollup"', '[events.usage_rollup]\nkind = "sum"', "events.usage_rollup.kind", '"rollup", "event"'),
     ('[events.usage_rollup]\nkind = "rollup"', "[events.usage_rollup]", "events.usage_rollup.kind", '"rollup" (counted by day)'),
-    ('measures = ["count", "error_count"]', "measures = []", "events.usage_rollup.measures", '["count"]'),
-    ('measures = ["count", "error_count"]', 'measures = ["count", "name"]', "events.usage_rollup.measures", "a new name"),
-    ('measures = ["count", "error_count"]', 'measures = ["a count"]', "events.usage_rollup.measures", "a new name"),
-    ('measures = ["count", "error_count"]', 'measure = ["count"]', "events.usage_rollup.measures", "a list of texts"),
-    ('measures = ["count", "error_count"]', 'measures = ["count"]\nsample = 0.1', "events.usage_rollup.sample", "known keys"),
+    (MEASURES, "measures = []", "events.usage_rollup.measures", '["count"]'),
+    (MEASURES, 'measures = ["count", "name"]', "events.usage_rollup.measures", "a new name"),
+    (MEASURES, 'measures = ["a count"]', "events.usage_rollup.measures", "a new name"),
+    (MEASURES, 'measure = ["count"]', "events.usage_rollup.measures", "a list of texts"),
+    (MEASURES, 'measures = ["count"]\nsample = 1.5', "events.usage_rollup.sample", "from 0 to 1"),
+    (MEASURES, 'measures = ["count"]\nsample = nan', "events.usage_rollup.sample", "from 0 to 1"),
+    (MEASURES, 'measures = ["count"]\nsample = 1\nsample_as = "name"', "events.usage_rollup.sample_as", "another name for the rate"),
+    (MEASURES, 'measures = ["count"]\nsample_as = "rate"', "events.usage_rollup.sample_as", "write `sample`"),
+    (MEASURES, 'measures = ["count"]\nonce = "machine"', "events.usage_rollup.once", "known keys"),
+    (MEASURES, 'measures = ["count"]\nuses = ["outcome"]', "events.usage_rollup.uses", "[fields]"),
+    (MEASURES, 'measures = ["count"]\ngroups = ["project"]', "events.usage_rollup.groups", "[groups]"),
+    (MEASURES, 'measures = ["count"]\nexpires = "soon"', "events.usage_rollup.expires", '"2028-01-01"'),
+    (MEASURES, 'measures = ["count"]\nas = "$pageview"', "events.usage_rollup.as", "it must match"),
+    (MEASURES, 'measures = ["count"]\nas = "install"', "events.usage_rollup", "choose another"),
+    (MEASURES, 'measures = [{ name = "count", max = 0 }]', "events.usage_rollup.measures.max", "from 1 to"),
+    (MEASURES, "measures = [{ max = 5 }]", "events.usage_rollup.measures.name", "a text"),
+    (MEASURES, 'measures = ["count", "count"]', "events.usage_rollup.measures", "a new name"),
+    ('protocol = "events-v1"', 'protocol = "posthog-batch"', "endpoint.key", "a text"),
+    ('protocol = "events-v1"', 'key = "phc_x"', "endpoint.key", "known keys"),
+    ('default_source = "default-notice"', 'format = "yaml"', "state.format", '"json", "toml"'),
+    ("[envelope]", '[identity]\nkind = "derived"\n[envelope]', "identity.kind", '"random"'),
+    ("[envelope]", '[identity]\nproject = "md5(path)"\n[envelope]', "identity.project", "sha256(id:path)"),
+    ("[envelope]", '[groups]\nproject = { type = "token" }\n[envelope]', "groups.project", 'type = "hash"'),
+    ("[envelope]", '[fields]\nwhy = { type = "redacted", switch = "X" }\n[envelope]', "fields.why.optional", "optional = true"),
+    ("[envelope]", '[fields]\nwhy = { type = "redacted", optional = true }\n[envelope]', "fields.why.switch", "a text"),
+    ("[envelope]", '[fields]\nid = { type = "hash", length = 4 }\n[envelope]', "fields.id.length", "from 8 to 64"),
+    ("[envelope]", '[fields]\nall = { type = "list", of = "record", max_items = 2 }\n[envelope]', "fields.all.fields", "write a table"),
     ("[never]\ntext = [", '[never]\ntext = "all" #', "never.text", '["one", "two"]'),
 ]  # fmt: skip
 

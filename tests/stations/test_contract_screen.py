@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.clock import TODAY
 from support.gateway import contract_of
 from tallyd.contract import parse_contract
 from tallyd.contract.fields import REFUSED, _Refused
@@ -171,7 +172,7 @@ def test_a_list_keeps_its_good_items_up_to_its_maximum(name: str, value: object,
 def test_an_event_needs_its_required_properties_and_loses_its_bad_optional_ones(
     event: object, given_props: Mapping[str, object], wanted: ScreenedEvent | None
 ):
-    assert wanted == screen_event(CONTRACT, event, given_props)
+    assert wanted == screen_event(CONTRACT, event, given_props, TODAY)
 
 
 @pytest.mark.parametrize(
@@ -206,12 +207,12 @@ def test_counts_need_their_required_dimensions_and_their_first_measure(
         wanted[0], dict(zip(("count", "errors", "bytes"), wanted[1], strict=True)), wanted[2]
     )
 
-    assert counts == screen_counts(CONTRACT, "sums", dimensions, measures)
+    assert counts == screen_counts(CONTRACT, "sums", dimensions, measures, TODAY)
 
 
 @pytest.mark.parametrize("event", ["needs", "unknown", "", None, 3, ["sums"], {}])
 def test_what_is_no_listed_rollup_has_no_counts(event: object):
-    assert screen_counts(CONTRACT, event, {"tool": "a"}, {"count": 1}) is None
+    assert screen_counts(CONTRACT, event, {"tool": "a"}, {"count": 1}, TODAY) is None
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_what_is_no_listed_rollup_has_no_counts(event: object):
 def test_a_bad_envelope_field_never_costs_the_rest(
     given_fields: Mapping[str, object], wanted: tuple[dict[str, Any], int]
 ):
-    assert wanted == screen_envelope(CONTRACT, given_fields)
+    assert wanted == screen_envelope(CONTRACT, given_fields, TODAY)
 
 
 def test_the_flat_props_of_a_rollup_are_split_by_name():
@@ -294,14 +295,14 @@ def each(test: Callable[..., None]) -> Callable[..., None]:
 def test_counts_that_pass_hold_only_what_is_listed_and_pass_again(
     contract: Any, event: Any, dimensions: Any, measures: Any
 ):
-    counts = screen_counts(contract, event, dimensions, measures)
+    counts = screen_counts(contract, event, dimensions, measures, TODAY)
 
     if counts is not None:
         rollup = contract.events[event]
         assert_clean(rollup.dimensions, counts.dimensions)
         assert tuple(counts.measures) == rollup.measures
         assert all(type(one) is int and 0 <= one <= MAX for one in counts.measures.values())
-        again = screen_counts(contract, event, counts.dimensions, counts.measures)
+        again = screen_counts(contract, event, counts.dimensions, counts.measures, TODAY)
         assert ScreenedCounts(counts.dimensions, counts.measures, 0) == again
 
 
@@ -311,12 +312,12 @@ def test_counts_that_pass_hold_only_what_is_listed_and_pass_again(
 def test_an_event_that_passes_holds_only_what_is_listed_and_passes_again(
     contract: Any, event: Any, properties: Any
 ):
-    kept = screen_event(contract, event, properties)
+    kept = screen_event(contract, event, properties, TODAY)
 
     if kept is not None:
         assert_clean(contract.events[event].properties, kept.properties)
         assert len(properties) == len(kept.properties) + kept.stripped
-        again = screen_event(contract, event, kept.properties)
+        again = screen_event(contract, event, kept.properties, TODAY)
         assert ScreenedEvent(kept.properties, 0) == again
 
 
@@ -324,7 +325,10 @@ def test_an_event_that_passes_holds_only_what_is_listed_and_passes_again(
 @bounded
 @given(fields=OBJECTS)
 def test_an_envelope_holds_only_what_is_listed_and_passes_again(contract: Any, fields: Any):
-    kept, stripped = screen_envelope(contract, fields)
+    kept, stripped = screen_envelope(contract, fields, TODAY)
 
     assert_clean(contract.envelope, kept)
-    assert (len(fields), (kept, 0)) == (len(kept) + stripped, screen_envelope(contract, kept))
+    assert (len(fields), (kept, 0)) == (
+        len(kept) + stripped,
+        screen_envelope(contract, kept, TODAY),
+    )

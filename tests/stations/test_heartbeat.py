@@ -68,7 +68,7 @@ def test_a_product_that_does_not_list_them_or_is_off_keeps_nothing(pipeline: Pip
     pipeline.register("codegraph")
     view = pipeline.view()
     choices.write_choice(
-        view.contract, pipeline.around.paths, pipeline.environ, is_on=False, now=NOON
+        view.contract, pipeline.around.paths, pipeline.environ, mode="off", now=NOON
     )
 
     _start(pipeline)

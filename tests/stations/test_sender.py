@@ -11,7 +11,7 @@ from support.clock import DAY_S, TODAY
 from support.deltas import delta, tool_calls
 from support.pipeline import Pipeline, Tally
 from support.recorder import Recorder, recording
-from tallyd import choices, ledger, seal
+from tallyd import choices, ledger, notices, seal
 from tallyd.contract.days import instant, shift_day
 from tallyd.errors import StateUnusable
 from tallyd.ledger import Verdict
@@ -160,7 +160,7 @@ def _off(pipeline: Pipeline) -> None:
         view.contract,
         pipeline.around.paths,
         pipeline.environ,
-        is_on=False,
+        mode="off",
         now=pipeline.clock.now(),
     )
 
@@ -234,9 +234,7 @@ def test_nothing_leaves_before_the_notice_and_its_grace(pipeline: Pipeline, home
         sent = []
         for step in (
             lambda: None,
-            lambda: choices.mark_notice_shown(
-                contract, pipeline.around.paths, pipeline.clock.now()
-            ),
+            lambda: notices.mark_shown(contract, pipeline.around.paths, pipeline.clock.now()),
             lambda: pipeline.clock.pass_s(DAY_S - 1),
             lambda: pipeline.clock.pass_s(2),
         ):
@@ -253,22 +251,12 @@ def test_nothing_leaves_before_the_notice_and_its_grace(pipeline: Pipeline, home
         ] == sent
 
 
-def test_another_version_of_the_contract_needs_its_own_notice(pipeline: Pipeline):
-    with recording() as recorder:
-        _ready(pipeline, recorder)
-        text = pipeline.view().contract.text + b"\n# another version\n"
-        pipeline.register("tallyd-demo", text=text, notice=False)
-        pipeline.deliver()
-
-        assert recorder.bodies == []
-
-
 def test_a_delta_from_before_the_consent_is_never_merged(pipeline: Pipeline):
     pipeline.drop()
     pipeline.clock.pass_s(10)
     view = pipeline.view()
     choices.write_choice(
-        view.contract, pipeline.around.paths, pipeline.environ, is_on=True, now=pipeline.clock.now()
+        view.contract, pipeline.around.paths, pipeline.environ, mode="on", now=pipeline.clock.now()
     )
     pipeline.clock.pass_s(10)
     pipeline.drop(delta(counts=[tool_calls(count=5)]))
@@ -399,17 +387,23 @@ def test_an_explicit_choice_is_for_the_contract_under_which_it_was_made(pipeline
         file.parent.mkdir()
         file.write_text(json.dumps({"enabled": True, "consent_source": "cli"}))
         sent = []
-        for text in (contract.text, contract.text + b"# another version"):
+        wider = contract.text.replace(b'"cli_command"]', b'"cli_command", "hook"]')
+        for text in (contract.text, wider):
             pipeline.register("codegraph", text=text, notice=False)
-            counts = [["usage_rollup", {"kind": "mcp_tool", "name": "explore"}, {"count": 2}]]
+            counts = [
+                ["usage_rollup", {"kind": kind, "name": "explore"}, {"count": 2}]
+                for kind in ("mcp_tool", "hook")
+            ]
             pipeline.drop(
                 delta("codegraph", day=shift_day(TODAY, -1), counts=counts, envelope={}),
                 product="codegraph",
             )
             pipeline.intake("codegraph")
-            sent.append((pipeline.deliver("codegraph").blocked, len(recorder.bodies)))
+            blocked = pipeline.deliver("codegraph").blocked
+            kinds = [one["props"]["kind"] for one in recorder.batches[-1]["events"]]
+            sent.append((blocked, len(recorder.bodies), kinds))
 
-        assert sent == [("", 1), ("the notice for this contract was not shown yet", 1)]
+        assert sent == [("", 1, ["mcp_tool"]), ("", 2, ["mcp_tool"])]
 
 
 def test_a_batch_of_a_wider_contract_leaves_with_what_the_present_one_lists(pipeline: Pipeline):

@@ -20,6 +20,7 @@ _DAEMON = {"running", "pid", "version", "started_at", "uptime_s", "rss_bytes", "
 _PRODUCT = {
     "consent",
     "machine_id",
+    "identity",
     "contract",
     "endpoint",
     "spool",
@@ -67,6 +68,7 @@ def test_every_key_is_there_before_and_after_the_first_count(pipeline: Pipeline)
     assert set(before) == set(after) >= _PRODUCT
     assert after["consent"] == {
         "state": "on",
+        "mode": "on",
         "decided_by": "default",
         "says_off": [],
         "effective_from": None,
@@ -87,6 +89,7 @@ def test_every_rule_that_says_off_is_named(pipeline: Pipeline):
 
     assert consent == {
         "state": "off",
+        "mode": "off",
         "decided_by": "DO_NOT_TRACK",
         "says_off": ["DO_NOT_TRACK", "TALLYD_DEMO_TELEMETRY"],
         "effective_from": None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
-from tallyd import buckets, choices, losses, outbox, seal, spool
+from tallyd import buckets, choices, losses, notices, outbox, seal, spool
 from tallyd.contract import Contract, parse_contract
 from tallyd.intake import IntakeCount
 from tallyd.passes import Delivery, Passes
@@ -70,7 +70,7 @@ class Pipeline:
         contract = parse_contract(text or file.read_bytes(), str(file))
         self.around.registry.add(contract)
         if notice:
-            choices.mark_notice_shown(contract, self.around.paths, self.clock.now())
+            notices.mark_shown(contract, self.around.paths, self.clock.now())
         return contract
 
     def view(self, product: str = "tallyd-demo") -> ProductView:

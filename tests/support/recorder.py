@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ class Recorder:
     headers: dict[str, str] = field(default_factory=dict)
     url: str = ""
     bodies: list[bytes] = field(default_factory=list)
+    # Where each request went, and when it came (monotonic seconds, the same clock for all processes).
+    paths: list[str] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     requests: list[dict[str, str]] = field(default_factory=list)
     arrived: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
@@ -38,6 +42,8 @@ def recording(*statuses: int, headers: dict[str, str] | None = None) -> Iterator
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            recorder.paths.append(self.path)
+            recorder.times.append(time.monotonic())
             recorder.bodies.append(self.rfile.read(int(self.headers["content-length"])))
             recorder.requests.append({name.lower(): text for name, text in self.headers.items()})
             status = recorder.statuses[min(len(recorder.bodies), len(recorder.statuses)) - 1]

@@ -85,18 +85,20 @@ def resolve(
     stored: StoredChoice,
     *,
     forbidden_by: Sequence[str] = (),
+    damaged_policies: Sequence[str] = (),
     is_terminal: bool | None = None,
     may_enable: bool = True,
 ) -> Consent:
     """Decide by the first rule that has something to say.
 
-    `forbidden_by` names the policy files that forbid the product; `is_terminal` says whether a host's
+    `forbidden_by` names the policy files that forbid the product, `damaged_policies` those that
+    cannot be understood and therefore do, too; `is_terminal` says whether a host's
     stdout is a terminal, None for a process to which that does not apply. `may_enable=False` is for
     the daemon: its environment is not the shell in which a user switched a variable on, so there a
     variable can only lower.
     """
     verdicts = [
-        *((name, False) for name in forbidden_by),
+        *((name, False) for name in (*forbidden_by, *damaged_policies)),
         _do_not_track(policy, environ),
         *(_product_variable(policy, environ, index) for index in range(len(policy.env))),
         _ci(policy, environ),
@@ -119,7 +121,8 @@ def resolve(
         says_off=tuple(rule for rule, says_on in spoken if not says_on),
         effective_from=stored.effective_from if decided_by.startswith(_STORED) else None,
         is_explicit=is_on and decided_by == _STORED,
-        is_wish=stored.choice is not Choice.DAMAGED or not decided_by.startswith(_STORED),
+        is_wish=decided_by not in damaged_policies
+        and (stored.choice is not Choice.DAMAGED or not decided_by.startswith(_STORED)),
     )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from tallyd.contract.errors import ContractError
 from tallyd.contract.event_grammar import read_events
 from tallyd.contract.field_grammar import read_fields
-from tallyd.contract.model import Contract
+from tallyd.contract.model import Contract, Rollup
 from tallyd.contract.policy_grammar import (
     read_consent,
     read_endpoint,
@@ -66,9 +66,30 @@ def parse_contract(text: bytes, file: str) -> Contract:
         digest=hashlib.sha256(text).hexdigest(),
         text=text,
     )
+    _refuse_shared_names(root.table("envelope"), contract)
     product.finish()
     root.finish()
     return contract
+
+
+def _refuse_shared_names(envelope: Table, contract: Contract) -> None:
+    """In posthog-batch, envelope and event stand in one object: no name may be in both."""
+    if contract.endpoint.protocol != "posthog-batch":
+        return
+    inner = {
+        one.wire_name or name
+        for event in contract.events.values()
+        for name, one in event.fields.items()
+    }
+    inner |= {
+        measure
+        for event in contract.events.values()
+        if isinstance(event, Rollup)
+        for measure in event.measures
+    }
+    for name, one in contract.envelope.items():
+        if (one.wire_name or name) in inner:
+            envelope.fail(name, "is a field of an event too", "choose another name, or `as`")
 
 
 def read_toml(text: bytes, file: str) -> tuple[str, dict[str, Any]]:

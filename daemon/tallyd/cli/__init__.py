@@ -1,0 +1,81 @@
+"""The command `tallyd`: the only package that prints.
+
+Data goes to stdout, everything else to stderr. Each command imports what it needs when it runs, so
+that `status` stays cheap. Exit codes: 0 done; 1 `contract` found something (wider, stale, to mend);
+`status`: 0 running, 3 not running, 4 never set up; 64 usage, 69 something is not installed, 70 a bug,
+73 the state cannot be used, 74 the output cannot be written, 75 try again (another tallyd runs),
+78 a contract or setting is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn
+
+from tallyd.cli.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OUTPUT
+from tallyd.cli.output import say
+from tallyd.contract.errors import ContractError
+from tallyd.errors import TallydError
+from tallyd.usage import parser
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BEGAN = time.monotonic()
+
+# Each command's words, and the function in this package that does it.
+_COMMANDS = {
+    "run": "run.run",
+    "flush": "run.flush",
+    "demo": "run.demo",
+    "status": "look.status",
+    "show": "look.show",
+    "preview": "look.preview",
+    "off": "choose.off",
+    "on": "choose.on",
+    "reset": "choose.reset",
+    "choose": "choose.choose",
+    "contract check": "contracts.check",
+    "contract docs": "contracts.docs",
+    "contract diff": "contracts.diff",
+    "contract schema": "contracts.schema",
+    "contract build": "contracts.build",
+    "contract add": "contracts.add",
+    "contract list": "contracts.list_all",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code."""
+    arguments = parser().parse_args(argv)
+    arguments.began = _BEGAN
+    module, _, name = _COMMANDS[arguments.command].partition(".")
+    try:
+        code = getattr(import_module(f"tallyd.cli.{module}"), name)(arguments)
+        sys.stdout.flush()
+    except TallydError as error:
+        say(f"tallyd: {error}")
+        code = error.exit_code
+    except ContractError as error:
+        say(f"tallyd: {error}")
+        code = EXIT_CONFIG
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # `tallyd show … | head`: the reader has seen enough. Nothing more may be written at exit.
+        _drop_output()
+        code = 0
+    except OSError as error:
+        # Not a file of ours, those are told by name: what was printed could not be written.
+        _drop_output()
+        say(f"tallyd: the output cannot be written: {error.strerror}")
+        code = EXIT_OUTPUT
+    sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Let nothing more be written at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

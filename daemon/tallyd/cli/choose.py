@@ -1,0 +1,246 @@
+"""The commands by which a user decides: `on`, `off`, `reset`, `choose`.
+
+The choice is stored first, which stops hosts and daemon from then on; what waits is deleted next. The
+user's own file is never changed without their asking, and a bare Enter never turns into a yes.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from tallyd.cli.exits import EXIT_STATE, EXIT_USAGE
+from tallyd.cli.here import ask_daemon, locate, time_now
+from tallyd.cli.output import print_lines, say
+from tallyd.errors import AlreadyRunning, BadRequest, TallydError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from tallyd.contract import Contract
+    from tallyd.product import Surroundings
+
+# How long `off` waits for a flush that holds the lock, and how often it looks.
+_LOCK_PATIENCE_S, _LOOK_S = 60.0, 0.1
+_MENU_TRIES = 3
+_MODE_TEXTS = {
+    "off": "nothing is collected",
+    "on": "pseudonymous usage data is collected, as the contract lists it",
+    "anonymous": "usage data is collected, under no lasting id",
+    "identified": "usage data is collected, under an id that you give",
+}
+
+
+def off(arguments: argparse.Namespace) -> int:
+    """Say no, for one product or for all of them, those still to come too."""
+    from tallyd import choices, policy
+
+    around = locate()
+    products = _named(arguments, around)
+    if products is None:
+        return EXIT_USAGE
+    if arguments.all:
+        policy.forbid_all(around.paths)
+
+    def say_no(contract: Contract) -> None:
+        choices.write_choice(contract, around.paths, around.environ, mode="off", now=time_now())
+
+    done, code = _each(products, around, say_no)
+    # From here on nothing of it is merged or sent; what is left is to delete what waits.
+    _forget(around, done)
+    for product in done:
+        _tell_of_this_shell(around, product, is_on=False)
+    lines = [f"{one} is off: what was not sent and the id are deleted" for one in done]
+    if arguments.all:
+        lines.append(f"every product is off, those still to come too ({around.paths.user_policy})")
+    print_lines(lines)
+    return code
+
+
+def on(arguments: argparse.Namespace) -> int:
+    """Say yes, for one product or for every registered one, under a new id each."""
+    from tallyd import policy
+    from tallyd.product import look_at
+
+    around = locate()
+    products = _named(arguments, around)
+    if products is None:
+        return EXIT_USAGE
+    if arguments.all:
+        policy.permit_all(around.paths)
+
+    def say_yes(contract: Contract) -> None:
+        modes = contract.consent.modes
+        mode = arguments.mode or ("anonymous" if "anonymous" in modes else "on")
+        _store(contract, around, mode, arguments.user or "")
+
+    done, code = _each(products, around, say_yes)
+    for product in done:
+        view = look_at(product, around, time_now())
+        under = f"under the new id {view.machine_id}" if view.machine_id else "under no lasting id"
+        what = view.consent.mode if view.consent.mode not in ("on", "off") else "on"
+        print_lines(
+            [
+                f"{product} is {what}, {under}",
+                f'what it may count: "tallyd contract docs {product}"; each body before it is sent:'
+                f' "tallyd preview {product}"',
+            ]
+        )
+        _tell_of_this_shell(around, product, is_on=True)
+    return code
+
+
+def reset(arguments: argparse.Namespace) -> int:
+    """Begin anew under another id; the choice stays as it is."""
+    from tallyd import choices, spool
+
+    around = locate()
+    product = arguments.product
+    contract = around.registry.get(product)
+    choices.reset_id(contract, around.paths, around.environ, time_now())
+    spool.purge(around.paths.spool(product))
+    _forget(around, [product])
+    print_lines(
+        [f"{product} begins anew: what was not sent is deleted, and what comes has another id"]
+    )
+    return 0
+
+
+def choose(arguments: argparse.Namespace) -> int:
+    """Ask, on a terminal, which of the product's modes it is to be."""
+    around = locate()
+    contract = around.registry.get(arguments.product)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        say(
+            f'tallyd: nobody to ask here; say "tallyd on {contract.product}" or'
+            f' "tallyd off {contract.product}"'
+        )
+        return EXIT_USAGE
+    mode, user = _ask(contract)
+    if mode is None:
+        say("nothing was chosen, and nothing has changed")
+        return 0
+    _store(contract, around, mode, user)
+    if mode == "off":
+        _forget(around, [contract.product])
+    print_lines([f"{contract.product}: {mode} ({_MODE_TEXTS[mode]})"])
+    _tell_of_this_shell(around, contract.product, is_on=mode != "off")
+    return 0
+
+
+def _ask(contract: Contract) -> tuple[str | None, str]:
+    """The mode and the user's id; (None, "") when there was no answer."""
+    modes = contract.consent.modes or ("off", "on")
+    say(f"{contract.title}: {contract.about or 'usage data'}\nDetails: {contract.details}\n")
+    for place, mode in enumerate(modes, 1):
+        say(f"  [{place}]  {mode:<11}{_MODE_TEXTS[mode]}")
+    say("  [q]  quit       decide later; until then nothing is collected\n")
+    for _ in range(_MENU_TRIES):
+        answer = _line("Your choice: ")
+        # Enter alone, or the end of the input, is no answer.
+        if answer in (None, "", "q", "quit"):
+            return None, ""
+        named: dict[str, str] = {one: one for one in modes}
+        named |= {str(place): one for place, one in enumerate(modes, 1)}
+        chosen = named.get(str(answer).lower())
+        if chosen is not None:
+            return _with_user(chosen)
+        say(f"{answer!r} is none of them")
+    return None, ""
+
+
+def _with_user(mode: str) -> tuple[str, str]:
+    if mode != "identified":
+        return mode, ""
+    user = _line("Your id (such as a name or an address; empty for none): ")
+    if user:
+        return mode, user
+    say("without an id it is anonymous")
+    return "anonymous", ""
+
+
+def _line(question: str) -> str | None:
+    say(question, end="")
+    line = sys.stdin.readline()
+    return line.strip() if line else None
+
+
+def _store(contract: Contract, around: Surroundings, mode: str, user: str) -> None:
+    """Write the choice down; whoever says yes, says it to the contract that is registered now."""
+    from tallyd import choices, policy
+
+    modes = contract.consent.modes or ("off", "on")
+    if mode not in modes:
+        raise BadRequest(f"{contract.product} knows no {mode!r}", f"choose: {', '.join(modes)}")
+    if mode == "identified" and not user:
+        raise BadRequest("identified needs an id", "give it with --user")
+    choices.write_choice(
+        contract, around.paths, around.environ, mode=mode, now=time_now(), user=user
+    )
+    if mode == "off":
+        return
+    policy.permit(contract.product, around.paths)
+    around.registry.agree(contract)
+
+
+def _named(arguments: argparse.Namespace, around: Surroundings) -> list[str] | None:
+    """The products that a command line names; None, with a word of why, when it names none."""
+    if bool(arguments.product) == arguments.all:
+        say("tallyd: name one product, or say --all")
+        return None
+    return around.registry.products() if arguments.all else [arguments.product]
+
+
+def _each(
+    products: list[str], around: Surroundings, act: Callable[[Contract], None]
+) -> tuple[list[str], int]:
+    """Do `act` for each product; one that cannot be used stops no other. (those done, exit code)."""
+    done, code = [], 0
+    for product in products:
+        try:
+            act(around.registry.get(product))
+            done.append(product)
+        except TallydError as error:
+            if len(products) == 1:
+                raise
+            say(f"tallyd: {product}: {error}")
+            code = EXIT_STATE
+    return done, code
+
+
+def _forget(around: Surroundings, products: list[str]) -> None:
+    """Delete what waits of these products, here or by the daemon that runs."""
+    from tallyd import lock, service
+    from tallyd.clock import SystemClock
+
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while products:
+        try:
+            if lock.is_daemon_running(around.paths):
+                ask_daemon(around, products)
+            else:
+                service.forget(around, SystemClock(), products)
+        except AlreadyRunning:
+            # A flush holds the lock, or a daemon came or went this moment.
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_LOOK_S)
+        else:
+            return
+
+
+def _tell_of_this_shell(around: Surroundings, product: str, *, is_on: bool) -> None:
+    """Say where this shell, or a policy, disagrees with what is stored now."""
+    from tallyd import choices
+    from tallyd.product import decide
+
+    contract = around.registry.get(product)
+    choice = choices.read_choice(contract, around.paths, around.environ)
+    here = decide(contract, choice, around, may_enable=True)
+    if here.is_on != is_on:
+        say(
+            f"note: {here.decided_by} says {here.state} in this shell, and decides before the stored"
+            f" choice of {product}"
+        )

@@ -1,0 +1,73 @@
+"""The commands that show and change nothing: `status`, `show`, `preview`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tallyd.cli.here import locate, open_product, time_now
+from tallyd.cli.output import print_bytes, print_json, print_lines, say
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """What is, from the durable state alone."""
+    from tallyd import render
+    from tallyd import status as report_of
+
+    report, code = report_of.gather(locate(), time_now())
+    print_json(report) if arguments.json else print_lines(render.status_text(report))
+    return code
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """The buckets that are not sealed yet."""
+    from tallyd import buckets, render
+
+    _, store = open_product(arguments.product)
+    rows = []
+    if store is not None:
+        with store.reading() as sql:
+            rows = list(buckets.rows(sql, arguments.product))
+        store.close()
+    if arguments.json:
+        print_json([render.row_json(row) for row in rows])
+    elif rows:
+        print_lines(render.buckets_table(rows))
+    else:
+        say(f"{arguments.product}: no bucket waits")
+    return 0
+
+
+def preview(arguments: argparse.Namespace) -> int:
+    """The exact body that would be sent next."""
+    from tallyd import seal
+
+    view, store = open_product(arguments.product)
+    found = seal.preview(store, view, time_now()) if store is not None else None
+    if store is not None:
+        store.close()
+    body, is_final = found or (None, False)
+    if arguments.json:
+        print_json(
+            {
+                "body": json.loads(body) if body is not None else None,
+                "final": is_final,
+                "endpoint": view.endpoint,
+                "may_leave": view.gate.is_open,
+                "reason": view.gate.reason,
+            }
+        )
+        return 0
+    if body is None:
+        say(f"{view.name}: nothing would be sent")
+        return 0
+    print_bytes(body)
+    say("")
+    if not is_final:
+        say("not sealed yet: sent_at and ids of zeros are filled in when it is")
+    why = "" if view.gate.is_open else f", but nothing may leave now: {view.gate.reason}"
+    say(f"goes to {view.endpoint}{why}")
+    return 0

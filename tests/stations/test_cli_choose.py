@@ -1,0 +1,230 @@
+"""on, off, reset and choose, each as a person runs it: real commands, real terminals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.deltas import delta, drop
+from support.processes import (
+    CONTRACTS,
+    DEMO_CONTRACT,
+    daemon,
+    environ_of,
+    run,
+    show,
+    status,
+    tallyd,
+)
+
+OTHER = DEMO_CONTRACT.read_text().replace('name = "tallyd-demo"', 'name = "other"', 1)
+
+
+def _register(home: Path, *, other: bool = False) -> None:
+    tallyd(home, "contract", "add", str(DEMO_CONTRACT))
+    if other:
+        (home / "other.toml").write_text(OTHER)
+        tallyd(home, "contract", "add", str(home / "other.toml"))
+
+
+def _states(home: Path) -> dict[str, str]:
+    return {
+        name: one["consent"]["state"]
+        for name, one in status(home)["products"].items()
+        if not one["problem"]
+    }
+
+
+def _count(home: Path, product: str = "tallyd-demo") -> None:
+    drop(
+        home / "state",
+        delta(product, day=time.strftime("%Y-%m-%d", time.gmtime())),
+        product=product,
+        at=time.time(),
+    )
+    tallyd(home, "flush")
+
+
+def test_off_all_reaches_every_product_and_those_still_to_come(home):
+    _register(home)
+    _count(home)
+    said = tallyd(home, "off", "--all")
+    _register(home, other=True)
+
+    assert "those still to come too" in said
+    assert (_states(home), show(home)) == ({"tallyd-demo": "off", "other": "off"}, [])
+    assert status(home)["products"]["other"]["consent"]["decided_by"] == "user policy"
+
+
+def test_on_after_off_all_is_for_one_product_and_leaves_the_others_off(home):
+    _register(home, other=True)
+    tallyd(home, "off", "--all")
+    tallyd(home, "on", "other")
+
+    assert _states(home) == {"tallyd-demo": "off", "other": "on"}
+
+
+def test_on_all_takes_back_off_all(home):
+    _register(home, other=True)
+    tallyd(home, "off", "--all")
+    tallyd(home, "on", "--all")
+
+    assert _states(home) == {"tallyd-demo": "on", "other": "on"}
+    assert not (home / "config" / "policy.toml").exists()
+
+
+@pytest.mark.parametrize("command", ["on", "off"])
+@pytest.mark.parametrize("names", [[], ["tallyd-demo", "--all"]])
+def test_one_product_or_all_must_be_named(home, command, names):
+    done = run("tallyd", command, *names, environ=environ_of(home), check=False)
+
+    assert (done.returncode, "--all" in done.stderr, done.stdout) == (64, True, "")
+
+
+def test_one_product_that_cannot_be_used_stops_no_other(home):
+    _register(home)
+    (home / "config" / "contracts" / "broken.toml").write_text("contract = 2")
+    done = run("tallyd", "off", "--all", environ=environ_of(home), check=False)
+
+    assert (done.returncode, "broken" in done.stderr, _states(home)) == (
+        73,
+        True,
+        {"tallyd-demo": "off"},
+    )
+
+
+@pytest.mark.parametrize("with_daemon", [False, True])
+def test_reset_gives_another_id_deletes_what_was_not_sent_and_keeps_the_choice(home, with_daemon):
+    _register(home)
+    tallyd(home, "on", "tallyd-demo")
+    before = status(home)["products"]["tallyd-demo"]["machine_id"]
+    with daemon(home) if with_daemon else contextlib.nullcontext():
+        _count(home)
+        assert show(home) != []
+        drop(home / "state", at=time.time())
+        tallyd(home, "reset", "tallyd-demo")
+        after = status(home)["products"]["tallyd-demo"]
+
+    assert (show(home), after["consent"]["state"], after["spool"]["files"]) == ([], "on", 0)
+    assert after["machine_id"] not in (before, None)
+
+
+def test_reset_of_a_product_that_is_off_leaves_it_off_without_an_id(home):
+    _register(home)
+    tallyd(home, "off", "tallyd-demo")
+    tallyd(home, "reset", "tallyd-demo")
+    after = status(home)["products"]["tallyd-demo"]
+
+    assert (after["consent"]["state"], after["machine_id"]) == ("off", None)
+
+
+def _choose(home: Path, product: str, *answers: str, **more: str) -> tuple[int, str]:
+    """Run `tallyd choose` on a terminal of its own and type; ends with end-of-file."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tallyd", "choose", product],
+        env=environ_of(home, **more),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    os.write(ours, "".join(f"{one}\n" for one in answers).encode() + b"\x04")
+    screen = b""
+    with contextlib.suppress(OSError):
+        while piece := os.read(ours, 4096):
+            screen += piece
+    code = process.wait(60)
+    os.close(ours)
+    return code, screen.decode()
+
+
+PIPELEX = CONTRACTS / "pipelex.toml"
+
+
+def _consent(home: Path, product: str) -> tuple[str, str]:
+    found = status(home)["products"][product]
+    return found["consent"]["mode"], found["consent"]["decided_by"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "wanted"),
+    [
+        (["1"], ("off", "stored choice")),
+        (["2"], ("anonymous", "stored choice")),
+        (["anonymous"], ("anonymous", "stored choice")),
+        (["3", "user-41"], ("identified", "stored choice")),
+        (["3", ""], ("anonymous", "stored choice")),
+        (["what?", "2"], ("anonymous", "stored choice")),
+        ([""], ("off", "default (nobody was asked yet)")),
+        (["q"], ("off", "default (nobody was asked yet)")),
+        ([], ("off", "default (nobody was asked yet)")),
+        (["y", "yes", "ok"], ("off", "default (nobody was asked yet)")),
+    ],
+)
+def test_only_a_clear_answer_is_one(home, answers, wanted):
+    """A bare Enter, the end of the input and what is not on the menu change nothing."""
+    tallyd(home, "contract", "add", str(PIPELEX))
+    code, _ = _choose(home, "pipelex", *answers)
+
+    assert (0, wanted) == (code, _consent(home, "pipelex"))
+
+
+def test_a_product_without_modes_is_asked_for_on_or_off(home):
+    _register(home)
+    code, screen = _choose(home, "tallyd-demo", "1")
+
+    assert (
+        code,
+        _consent(home, "tallyd-demo"),
+        "[1]  off" in screen and "[2]  on" in screen and "[3]" not in screen,
+    ) == (0, ("off", "stored choice"), True)
+
+
+def test_without_a_terminal_nobody_is_asked(home):
+    _register(home)
+    done = run("tallyd", "choose", "tallyd-demo", environ=environ_of(home), check=False)
+
+    assert (
+        done.returncode,
+        '"tallyd off tallyd-demo"' in done.stderr,
+        _consent(home, "tallyd-demo"),
+    ) == (64, True, ("on", "default"))
+
+
+def test_identified_needs_an_id_and_an_unknown_mode_is_told(home):
+    tallyd(home, "contract", "add", str(PIPELEX))
+    codes = [
+        run("tallyd", "on", "pipelex", *more, environ=environ_of(home), check=False).returncode
+        for more in (["--mode", "identified"], ["--mode", "loud"])
+    ]
+
+    assert (codes, _consent(home, "pipelex")[0]) == ([64, 64], "off")
+
+
+def test_a_choice_keeps_what_else_stands_in_the_products_own_file(home):
+    tallyd(home, "contract", "add", str(PIPELEX))
+    file = home / ".pipelex" / "telemetry.toml"
+    file.parent.mkdir()
+    before = '# mine\ntelemetry_mode = "off"  # for now\nhost = "https://posthog.example.invalid"\nredact = [\n  "prompt",\n]\nuser_id = ""\n'
+    file.write_text(before)
+    tallyd(home, "on", "pipelex", "--mode", "identified", "--user", "user-41")
+
+    assert file.read_text() == before.replace(
+        'telemetry_mode = "off"', 'telemetry_mode = "identified"'
+    ).replace('user_id = ""', 'user_id = "user-41"')
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert (
+        json.loads(tallyd(home, "status", "--json", check=False))["products"]["pipelex"][
+            "machine_id"
+        ]
+        == "user-41"
+    )
