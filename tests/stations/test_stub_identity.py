@@ -79,6 +79,18 @@ def test_without_a_value_a_random_id_is_kept_so_that_restarts_are_one_instance(
     assert os.listdir(kept.parent) == [NAME]
 
 
+def test_a_kept_id_that_the_daemon_removed_is_another_one_from_then_on(
+    new_client: NewClient, home: Path
+):
+    """Whoever switches off and on again is somebody else to the receiver, also in a running host."""
+    client = count_with(new_client, None)
+    (home / _KEPT).unlink()
+    client.counter("used", what="a")()
+    client.drain()
+
+    assert len(ids(home)) == 2
+
+
 @pytest.mark.parametrize("content", [b"", b"local_12\n", b"cluster_" + b"0" * 16, b"\xff" * 22])
 def test_a_kept_id_that_is_none_is_made_again(new_client: NewClient, home: Path, content: bytes):
     """A power cut may leave an empty file behind."""
@@ -225,7 +237,7 @@ def test_a_made_id_says_of_the_notice_what_is_so(new_client: NewClient, home: Pa
     client.project("/srv/x")
     said = own(home)
 
-    assert (is_instant(said["noticeAt"]), said["noticeVersion"]) == (True, 3)
+    assert (is_instant(said["noticeAt"]), said["noticeVersion"]) == (True, 1)
 
 
 def test_an_id_is_added_to_a_file_that_is_there_and_all_else_stays(

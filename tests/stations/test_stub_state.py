@@ -119,12 +119,25 @@ def test_a_companion_says_nothing_where_the_products_file_says_it_itself(
     assert [("on", None, _ID), ("on", _LATER, _ID)] == [default, decide(contract)]
 
 
-def test_a_date_of_the_products_own_goes_before_the_companions(home: Path, decide: Decide):
+def test_where_only_the_source_is_missing_nobody_can_be_said_to_have_chosen(
+    home: Path, decide: Decide
+):
+    """As the daemon has it: the companion stands in for a date, and goes with it."""
     state = OWN_STATE.replace('created = "createdAt"', 'updated = "changedAt"')
     put(home / ".tool/state.json", {"on": True, "changedAt": _DATE})
     put(home / "state/consent/tool.json", {"choice": "on", "updated_at": _LATER})
 
-    assert decide(tool(state, consent='default = "ask"')) == ("on", _DATE, None)
+    assert decide(tool(state, consent='default = "ask"')) == _OFF
+
+
+def test_a_product_that_was_off_before_it_had_a_file_of_its_own_stays_off(
+    home: Path, decide: Decide
+):
+    put(home / "state/consent/tool.json", {"enabled": False, "machine_id": None})
+
+    assert decide(tool(OWN_STATE)) == _OFF
+    put(home / ".tool/state.json", {"on": True})
+    assert decide(tool(OWN_STATE)) == ("on", None, None)
 
 
 def test_where_only_the_date_is_missing_the_source_says_who_chose(home: Path, decide: Decide):
@@ -150,10 +163,11 @@ def test_where_only_the_date_is_missing_the_source_says_who_chose(home: Path, de
         (dict(_OWN, more=1), False),
         (dict(_OWN, on="true"), False),
         (dict(_OWN, on=None), False),
+        ({"installId": _ID}, False),
         (dict(_OWN, installId="me"), False),
         (dict(_OWN, installId=7), False),
         (dict(_OWN, noticeAt="yesterday"), False),
-        (dict(_OWN, noticeAt=None), False),
+        (dict(_OWN, noticeAt=None), True),
         (dict(_OWN, noticeVersion="1"), False),
         (dict(_OWN, noticeVersion=True), False),
         (dict(_OWN, createdAt=7), False),
@@ -186,6 +200,8 @@ def test_a_file_that_is_not_strict_is_damaged_by_its_choice_and_id_alone(
 _MODES = [
     ('telemetry_mode = "anonymous"\n', ("anonymous", None, "")),
     ('telemetry_mode = "identified"\nuser_id = "alice-7"\n', ("identified", None, "alice-7")),
+    ('telemetry_mode = "identified"\nuser_id = " al "\n', ("identified", None, "al")),
+    ('telemetry_mode = "identified"\nuser_id = "%s"\n' % ("x" * 257), _OFF),
     ('telemetry_mode = "identified"\nuser_id = ""\n', ("anonymous", None, "")),
     ('telemetry_mode = "identified"\nuser_id = "  "\n', ("anonymous", None, "")),
     ('telemetry_mode = "identified"\n', ("anonymous", None, "")),

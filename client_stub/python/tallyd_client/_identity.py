@@ -20,13 +20,13 @@ _HEX = frozenset("0123456789abcdef")
 
 def ensure_own_id(policy: "Policy") -> None:
     """See that a product with derived ids has its own. Raises OSError when none can be kept."""
-    if policy.own_id is None:
-        rules, value = policy.identity, policy.identity_value
-        if value:
-            policy.own_id = rules["prefix"] + _digest(value)[: rules["length"]]
-            policy.identity_value = None
-        else:
-            policy.own_id = _kept_id(policy, rules["fallback_prefix"], rules["length"])
+    rules, value = policy.identity, policy.identity_value
+    if value:
+        policy.own_id = rules["prefix"] + _digest(value)[: rules["length"]]
+        policy.identity_value, policy.is_derived = None, True
+    elif not policy.is_derived:
+        # Read each time: whoever switched off and on again has another one.
+        policy.own_id = _kept_id(policy, rules["fallback_prefix"], rules["length"])
 
 
 def project(policy: "Policy", path: "str | os.PathLike[str]") -> "str | None":

@@ -83,8 +83,8 @@ class Consent:
 class Policy:
     """A contract, and this process's place in it. Raises when there is none to go by.
 
-    `registered` holds the names that the host knows, by field; `own_id` an id that this process has
-    of its own, once `_identity` derived it.
+    `registered` holds the names that the host knows, by field; `own_id` the id that this
+    process has of its own, once `_identity` found it; `is_derived`: it is that of a value.
     """
 
     def __init__(
@@ -122,6 +122,7 @@ class Policy:
         self.identity: "dict[str, Any]" = tables.get("identity") or {}
         self.identity_value = identity if isinstance(identity, str) else None
         self.own_id: "str | None" = None
+        self.is_derived = False
         self.listed_envelope: "dict[str, Any]" = dict(tables.get("envelope", {}))
         self.given_envelope: "dict[str, Any]" = dict(envelope)
         self.version = version
@@ -160,13 +161,13 @@ class Policy:
         """What the state file calls what it holds; what is missing here it has no place for."""
         if self.state is not None:
             return dict(self.state["keys"])
-        return dict(_OWN_KEYS, mode="mode", user="user_id") if self.modes else _OWN_KEYS
+        keys = dict(_OWN_KEYS, mode="mode") if self.modes else dict(_OWN_KEYS)
+        return dict(keys, user="user_id") if self.identity.get("kind") == "user" else keys
 
     @property
     def needs_companion(self) -> bool:
-        """Whether the product's own file has no place for a date, or for who chose."""
-        keys = self.keys
-        return self.state is not None and not ("updated" in keys and "source" in keys)
+        """Whether the product's own file has no place for a date."""
+        return self.state is not None and "updated" not in self.state["keys"]
 
     def register(self, field: str, names: "Iterable[str]") -> None:
         """Let names of `field` through, beside those of before. Raises for what are none."""
@@ -225,7 +226,8 @@ class Policy:
             file = self.state_file
             os.lstat(file)
         except FileNotFoundError:
-            return Stored("none")
+            if self.state is None or not os.path.lexists(self.companion_file):
+                return Stored("none")
         except OSError:
             return Stored("damaged")
         # Only where there is a file is the reading of one worth its import.

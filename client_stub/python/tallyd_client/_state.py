@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _HEX = frozenset("0123456789abcdefABCDEF")
 _DIGITS = frozenset("0123456789")
 _MAX_BYTES = 64 * 1024
+_USER_MAX_CHARS = 256
 # As the daemon: "2026-01-01T00:00:00.000000+00:00".
 _MAX_INSTANT = 32
 _FILE_TYPE, _REGULAR_FILE = 0o170000, 0o100000
@@ -29,7 +30,7 @@ def read_stored(policy: "Policy", file: str) -> Stored:
     """The stored choice in `file`. Never raises: damage is an answer."""
     try:
         values = read_values(policy, file)
-        return Stored("none") if values is None else _understood(policy, values)
+        return _left_behind(policy) if values is None else _understood(policy, values)
     except Exception:
         return Stored("damaged")
 
@@ -68,16 +69,13 @@ def _check(policy: "Policy", values: "dict[str, Any]") -> None:
     keys = policy.keys
     if is_strict and not set(values).issubset(keys.values()):
         raise ValueError("a key that the contract does not map")
+    if is_strict and not policy.modes and values.get(keys.get("enabled", "")) is None:
+        raise ValueError("no choice")
     for what, key in keys.items():
         value = values.get(key)
-        if key not in values or (value is None and (not is_strict or what in ("id", "user"))):
-            continue
-        if not _is_good(what, value, policy) and (is_strict or what in _ALWAYS_CHECKED):
-            raise ValueError("%s is not as it should be" % key)
-
-
-# The daemon would take neither the choice nor the id of such a file for one.
-_ALWAYS_CHECKED = ("enabled", "mode", "id", "user")
+        if value is not None and not _is_good(what, value, policy):
+            if is_strict or what in ("enabled", "mode", "id", "user"):
+                raise ValueError("%s is not as it should be" % key)
 
 
 def _is_good(what: str, value: "Any", policy: "Policy") -> bool:
@@ -86,7 +84,9 @@ def _is_good(what: str, value: "Any", policy: "Policy") -> bool:
     if what == "mode":
         return isinstance(value, str) and value in policy.modes
     if what == "id":
-        return is_uuid(value) if policy.identity.get("kind", "random") == "random" else True
+        return is_uuid(value)
+    if what == "user":
+        return isinstance(value, str) and len(value) <= _USER_MAX_CHARS
     if what == "notice_version":
         return isinstance(value, int) and not isinstance(value, bool)
     if what in ("notice_at", "created", "updated"):
@@ -94,18 +94,24 @@ def _is_good(what: str, value: "Any", policy: "Policy") -> bool:
     return isinstance(value, str)
 
 
+def _left_behind(policy: "Policy") -> Stored:
+    """What a product without its own file says: off, if it was off before it was to have one."""
+    return Stored("off" if _companion(policy).get("enabled") is False else "none")
+
+
 def _understood(policy: "Policy", values: "dict[str, Any]") -> Stored:
     keys = policy.keys
     said = {what: values.get(key) for what, key in keys.items()}
     mode = said.get("mode") if policy.modes else "on"
     found = Stored("none", mode or "on")
-    found.id, found.user = said.get("id"), said.get("user")
+    found.id, found.user = said.get("id"), (said.get("user") or "").strip()
     if said.get("enabled") is False or mode == "off":
         found.choice = "off"
         return found
     if policy.modes:
         is_chosen = mode is not None
-        if mode == "identified" and not (found.user or "").strip():
+        if mode == "identified" and not found.user:
+            # Never a blank id: without one it is the mode that needs none.
             found.mode = "anonymous"
     elif said.get("enabled") is None:
         return found
@@ -118,7 +124,7 @@ def _understood(policy: "Policy", values: "dict[str, Any]") -> Stored:
         # It counts only as long as it says what the product's own file says.
         if kept.get("choice") == (mode or "on"):
             is_chosen = is_chosen or not policy.modes
-            date = date if "updated" in keys else kept.get("updated_at")
+            date = kept.get("updated_at")
     if is_chosen:
         since = unix_of(date)
         found.choice = "on"

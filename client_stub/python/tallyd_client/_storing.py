@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tallyd_client._policy import Policy
 
 
+# What products write that show their first notice; the daemon writes it too.
+_NOTICE_VERSION = 1
+
+
 def mint(policy: "Policy") -> "str | None":
     """The product's random id, made and written down when there is none; None where it has no place.
 
@@ -53,7 +57,8 @@ def store(policy: "Policy", choice: str, user: str) -> bool:
         content = _state.read_content(file)
         before = _state.read_values(policy, file) or {}
         is_on = choice != "off"
-        has_id = is_on and policy.identity.get("kind", "random") == "random"
+        # A strict file must hold an id; off or on, the old one is gone.
+        has_id = is_on or _is_strict(policy)
         said = {
             "enabled": is_on,
             "mode": choice if policy.modes else None,
@@ -61,9 +66,9 @@ def store(policy: "Policy", choice: str, user: str) -> bool:
             "user": user if choice == "identified" else None,
             "source": "cli",
             "notice": True,
-            "notice_at": before.get(keys.get("notice_at", ""), now),
-            "notice_version": before.get(keys.get("notice_version", ""), policy.schema_version),
-            "created": before.get(keys.get("created", ""), now),
+            "notice_at": before.get(keys.get("notice_at", "")) or now,
+            "notice_version": before.get(keys.get("notice_version", "")) or _NOTICE_VERSION,
+            "created": before.get(keys.get("created", "")) or now,
             "updated": now,
         }
         changes = {keys[what]: value for what, value in said.items() if what in keys}
@@ -128,7 +133,7 @@ def _first(policy: "Policy", made: str) -> "dict[str, Any]":
         said["enabled"] = True
         said["source"] = (policy.state or {}).get("default_source", "default-notice")
     if os.path.exists(policy.notice_file):
-        said.update(notice=True, notice_at=now, notice_version=policy.schema_version)
+        said.update(notice=True, notice_at=now, notice_version=_NOTICE_VERSION)
     return {key: said[what] for what, key in keys.items() if what in said}
 
 
@@ -139,16 +144,22 @@ def _content(policy: "Policy", before: "bytes | None", changes: "dict[str, Any]"
 
         text = before.decode("utf-8") if before is not None else ""
         return replace(text, changes).encode("utf-8")
-    is_strict = policy.state is not None and bool(policy.state.get("strict", False))
     values = _state.parse_values(policy, before) if before is not None else {}
     for key, value in changes.items():
-        if value is None and (is_strict or key not in values):
+        if value is None and (_is_strict(policy) or key not in values):
             values.pop(key, None)
         else:
             values[key] = value
     import json
 
-    return (json.dumps(values, indent=2) + "\n").encode("ascii")
+    line = (before or b"").partition(b"\n")[2]
+    # As far in as its product has it.
+    indent = len(line) - len(line.lstrip(b" ")) or 2
+    return (json.dumps(values, indent=indent) + "\n").encode("ascii")
+
+
+def _is_strict(policy: "Policy") -> bool:
+    return policy.state is not None and bool(policy.state.get("strict", False))
 
 
 def _keep_companion(policy: "Policy", said: "dict[str, Any]") -> None:
