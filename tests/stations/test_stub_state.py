@@ -12,8 +12,12 @@ import pytest
 from support.hosts import built
 from support.processes import CONTRACTS
 from support.tool import BY_USER, MODES, MODES_STATE, OWN_STATE, put, tool
+from tallyd.choices import read_choice
+from tallyd.contract import parse_contract
+from tallyd.contract.consent import Choice, resolve
 from tallyd.contract.days import unix_of as unix_of_daemon
-from tallyd_client._policy import Policy
+from tallyd.paths import Paths
+from tallyd_client._policy import Consent, Policy
 from tallyd_client._state import unix_of
 
 _ID = "c1b0f2d8-6a3e-4f27-8a44-0d9e6b5f1c72"
@@ -39,9 +43,27 @@ def decide(home: Path, monkeypatch: pytest.MonkeyPatch) -> Decide:
     def consent(contract: dict[str, Any]) -> Decision:
         found = Policy(None, "1", contract, {}).consent()
         assert found.since == (unix_of(found.said) if found.said is not None else 0.0)
+        assert same_to_daemon(contract, found)
         return found.mode, found.said, found.id
 
     return consent
+
+
+def same_to_daemon(contract: dict[str, Any], found: Consent) -> bool:
+    """Whether the daemon decides as the stub does; where it does not, the stub may only say off."""
+    parsed = parse_contract(contract["text"].encode(), "")
+    stored = read_choice(parsed, Paths.locate(os.environ), os.environ)
+    theirs = resolve(parsed.consent, os.environ, stored.stored)
+    if not found.is_on:
+        # tallyd's own file: `enabled` is false there, and a mode beside it that says otherwise.
+        return not theirs.is_on or stored.values.get("enabled") is False
+    since = stored.stored.effective_from if stored.stored.choice is Choice.ON else None
+    is_random = parsed.identity.kind == "random"
+    return (theirs.mode, since, stored.machine_id if is_random else found.id) == (
+        found.mode,
+        found.said,
+        found.id,
+    )
 
 
 _NOBODY_CHOSE: list[dict[str, Any]] = [
