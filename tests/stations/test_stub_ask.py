@@ -135,7 +135,9 @@ def test_an_answer_is_stored_in_the_products_own_file(
     assert ("stays anonymous" in person.read()) == (keys[0] == "3" and choice == "anonymous")
 
 
-@pytest.mark.parametrize("keys", ["\n", "q\n", "quit\n", "Q\n", "\x04", "0\n4\nx\n1\n", "1\x04\x04"])
+@pytest.mark.parametrize(
+    "keys", ["\n", "q\n", "quit\n", "Q\n", "\x04", "0\n4\nx\n1\n", "1\x04\x04"]
+)
 def test_no_answer_stores_nothing_and_switches_nothing_on(
     person: Person, modes: Client, home: Path, keys: str
 ):

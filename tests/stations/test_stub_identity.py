@@ -204,10 +204,10 @@ def test_a_hash_that_needs_an_id_makes_it_as_the_product_would(new_client: NewCl
     assert _UUID.fullmatch(said["installId"])
     assert is_instant(said.pop("createdAt"))
     assert {"on": True, "installId": said["installId"]} == said
-    assert (0o600, 0o700) == (
+    assert (
         stat.S_IMODE(file.stat().st_mode),
         stat.S_IMODE(file.parent.stat().st_mode),
-    )
+    ) == (0o600, 0o700)
     assert os.listdir(file.parent) == ["state.json"]
     assert first == client.project("/srv/x")
     assert first == hashlib.sha256(f"{said['installId']}:/srv/x".encode()).hexdigest()
@@ -252,9 +252,7 @@ def test_an_id_is_added_to_a_file_that_is_there_and_all_else_stays(
     assert said == {"on": True, "theme": {"dark": [1, None, 2.5]}}
 
 
-def test_an_id_is_added_to_a_file_in_toml_and_its_comments_stay(
-    new_client: NewClient, home: Path
-):
+def test_an_id_is_added_to_a_file_in_toml_and_its_comments_stay(new_client: NewClient, home: Path):
     state = """
 [state]
 file = "~/.tool/state.toml"
@@ -270,9 +268,10 @@ keys = { enabled = "on", id = "installId" }
 
     assert hashed == hashlib.sha256(f"{mine}:/srv/x".encode()).hexdigest()
     assert again != hashed
-    assert f'on = true\ninstallId = "{client._policy.stored().id}"\n' == (
-        home / ".tool/state.toml"
-    ).read_text()
+    assert (
+        f'on = true\ninstallId = "{client._policy.stored().id}"\n'
+        == (home / ".tool/state.toml").read_text()
+    )
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_by_default_the_notice_is_shown_at_the_first_drop_and_once(
     drop_once(new_client, contract)
     drop_once(new_client, contract)
 
-    assert (_LINE, True) == (said.getvalue(), mark(home, contract).exists())
+    assert (said.getvalue(), mark(home, contract).exists()) == (_LINE, True)
 
 
 def test_before_a_send_it_waits_until_the_daemon_asks_for_it(
@@ -90,11 +90,11 @@ def test_before_a_send_it_waits_until_the_daemon_asks_for_it(
     client.drain()
 
     assert silent == ("", False)
-    assert (_LINE, True, False) == (
+    assert (
         said.getvalue(),
         mark(home, contract).exists(),
         mark(home, contract, ".wanted").exists(),
-    )
+    ) == (_LINE, True, False)
 
 
 def test_a_drop_that_is_asked_for_another_contracts_notice_is_silent(
@@ -104,7 +104,7 @@ def test_a_drop_that_is_asked_for_another_contracts_notice_is_silent(
     other = put(home / "state/notices/tool/0123456789abcdef.wanted", "")
     drop_once(new_client, contract)
 
-    assert ("", True) == (said.getvalue(), other.exists())
+    assert (said.getvalue(), other.exists()) == ("", True)
 
 
 def test_an_interactive_notice_waits_for_a_terminal(
@@ -188,7 +188,7 @@ def test_an_explicit_choice_needs_no_notice_and_none_is_marked_as_shown(
     put(home / "state/consent/tool.json", {"enabled": True, "consent_source": "cli"})
     drop_once(new_client, contract)
 
-    assert ("", []) == (said.getvalue(), [one for one in files_below(home) if "notices" in one])
+    assert (said.getvalue(), [one for one in files_below(home) if "notices" in one]) == ("", [])
 
 
 def test_whoever_chose_is_told_again_when_the_daemon_asks_for_it(
@@ -231,7 +231,7 @@ def test_a_notice_that_could_not_be_shown_is_asked_for_still(
     stderr(Broken())
     drop_once(new_client, contract)
 
-    assert (False, True) == (mark(home, contract).exists(), wanted.exists())
+    assert (mark(home, contract).exists(), wanted.exists()) == (False, True)
     assert [one for one in files_below(home) if one.endswith(".claim")] == []
 
 

@@ -157,9 +157,7 @@ def test_a_policy_file_named_without_its_place_is_not_understood(
     assert stays_on == is_on(TALLYD_POLICY_FILE=named)
 
 
-def test_a_named_policy_file_that_is_not_there_says_nothing(
-    home: Path, is_on: Callable[..., bool]
-):
+def test_a_named_policy_file_that_is_not_there_says_nothing(home: Path, is_on: Callable[..., bool]):
     (home / "file").write_text("")
 
     assert is_on(TALLYD_POLICY_FILE=str(home / "nowhere/policy.toml"))
@@ -291,7 +289,7 @@ def test_a_contract_that_wants_a_terminal_counts_only_where_stdout_is_one(
 def test_a_host_that_replaces_its_stdout_was_started_at_a_terminal_all_the_same(home: Path):
     contract = built()
     contract["consent"]["terminal"] = "required"
-    code = 'search(); os.dup2(os.open(os.devnull, os.O_WRONLY), 1); client.drain(); search()'
+    code = "search(); os.dup2(os.open(os.devnull, os.O_WRONLY), 1); client.drain(); search()"
     run_at_terminal(home, contract, is_terminal=True, code=code)
 
     assert dropped(home).calls == {"search": 2}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,13 +95,13 @@ kind = "event"
 
 
 @pytest.fixture
-def draw(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
+def draw(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets what this process draws."""
 
     def set_draw(value: float) -> None:
         monkeypatch.setattr(_screen, "_DRAWN", {os.getpid(): value})
 
-    yield set_draw
+    return set_draw
 
 
 @pytest.mark.parametrize(

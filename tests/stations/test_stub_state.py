@@ -138,7 +138,7 @@ def test_a_companion_says_nothing_where_the_products_file_says_it_itself(
     default = decide(contract)
     put(home / ".codegraph/telemetry.json", dict(values, consent_source="cli", updated_at=_LATER))
 
-    assert [("on", None, _ID), ("on", _LATER, _ID)] == [default, decide(contract)]
+    assert [default, decide(contract)] == [("on", None, _ID), ("on", _LATER, _ID)]
 
 
 def test_where_only_the_source_is_missing_nobody_can_be_said_to_have_chosen(
@@ -168,10 +168,10 @@ def test_where_only_the_date_is_missing_the_source_says_who_chose(home: Path, de
     alone = decide(tool(state, consent='default = "ask"'))
     put(home / "state/consent/tool.json", {"choice": "on", "updated_at": _LATER})
 
-    assert [("on", None, None), ("on", _LATER, None)] == [
+    assert [
         alone,
         decide(tool(state, consent='default = "ask"')),
-    ]
+    ] == [("on", None, None), ("on", _LATER, None)]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class OwnError(Exception):
     """An error whose name is one."""
 
 
-class _hidden(Exception):  # noqa: N801, N818 - a name that is none for an error
+class _hidden(Exception):  # noqa: N801 - a name that is none for an error
     """An error whose name begins with no capital."""
 
 
@@ -283,4 +283,4 @@ def test_an_envelope_that_cannot_be_filled_is_a_problem_and_costs_the_host_nothi
     client.counter("tool_calls", tool="search")()
     client.drain()
 
-    assert ("'colour'", []) == (client.problem, list(home.iterdir()))
+    assert (client.problem, list(home.iterdir())) == ("'colour'", [])
