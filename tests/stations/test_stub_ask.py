@@ -358,7 +358,9 @@ def test_an_interrupt_in_a_real_host_is_no_answer_and_the_host_goes_on(
 ):
     """Ctrl-C makes the terminal send a signal to whoever it controls."""
     code = f"""
-import os, sys, fcntl, termios
+import fcntl, signal, termios
+# Whoever runs tests in the background may have told them to ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 import tallyd_client
 client = tallyd_client.Client(contract={tool(MODES_STATE, BY_USER, consent=MODES)!r})

@@ -166,6 +166,20 @@ def test_what_was_counted_in_the_window_of_a_decision_goes_nowhere(
     assert dropped(home) == Dropped({"search": 2 if is_on_now else 1})
 
 
+@pytest.mark.parametrize(("chosen", "is_kept"), [(-0.001, True), (0.0, False), (0.001, False)])
+def test_a_choice_must_be_older_than_the_window(
+    new_client: NewClient, home: Path, time: Clock, chosen: float, is_kept: bool
+):
+    """The client began in the millisecond in which somebody chose, and that may have been before."""
+    own_file(home, updated_at=instant(NOON + chosen))
+    client = new_client()
+    client.counter("tool_calls", tool="search")()
+    time.now = NOON + 30
+    client.drain()
+
+    assert dropped(home) == (Dropped({"search": 1}) if is_kept else Dropped())
+
+
 def test_a_new_id_where_there_was_none_is_no_decision(
     new_client: NewClient, home: Path, time: Clock
 ):

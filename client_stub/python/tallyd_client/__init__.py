@@ -25,7 +25,7 @@ import time
 from itertools import chain
 
 from tallyd_client import _policy
-from tallyd_client._cells import FirstCount, Source, as_told, new_cell, new_lock, plain
+from tallyd_client._cells import FirstCount, Source, Turn, as_told, new_cell, new_lock, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Client:
         try:
             if self._policy is None or self._is_off or self._is_closed:
                 return None
-            with self._looking:
+            with Turn(self._looking, _PATIENCE_S):
                 from tallyd_client import _identity
 
                 return _identity.project(self._policy, path)
@@ -235,7 +235,7 @@ class Client:
         if self._first() > 1 or self._is_exiting:
             return
         try:
-            with self._looking:
+            with Turn(self._looking, _PATIENCE_S):
                 consent = self._policy.consent() if self._policy is not None else None
             if consent is None or not consent.is_on:
                 # Off now is off for the life of this process: no thread, no file, no second look.

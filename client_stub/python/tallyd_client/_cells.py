@@ -102,3 +102,23 @@ def as_told(value: "Any") -> "Any":
     if isinstance(value, dict):
         return dict(value)
     return [dict(one) if isinstance(one, dict) else one for one in islice(value, _MAX_ITEMS)]
+
+
+class Turn:
+    """Waits a while for a lock and goes on without it: a signal's handler may have found it taken.
+
+    Whoever holds it is then below in the same thread, and would never let go.
+    """
+
+    __slots__ = ("_is_taken", "_lock", "_patience_s")
+
+    def __init__(self, lock: "_thread.LockType", patience_s: float) -> None:
+        self._lock = lock
+        self._patience_s = patience_s
+
+    def __enter__(self) -> None:
+        self._is_taken = self._lock.acquire(True, self._patience_s)
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_taken:
+            self._lock.release()
