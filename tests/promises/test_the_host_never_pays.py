@@ -168,7 +168,7 @@ print(len(was[0]), view() == was)
 
 _HOSTILE = r"""
 import os, sys
-from tallyd_client import Client
+from tallyd_client import Client, ask
 
 class Hostile:
     def __fspath__(self): raise RuntimeError("no path")
@@ -212,6 +212,11 @@ contracts = values + [
     *spoilt("consent"), *spoilt("consent", "env"), *spoilt("consent", "default"),
     *spoilt("consent", "notice"), *spoilt("consent", "off_command"), *spoilt("consent", "ci"),
     *spoilt("consent", "do_not_track"), *spoilt("state"), *spoilt("envelope"),
+    *spoilt("consent", "modes"), *spoilt("consent", "terminal"), *spoilt("consent", "notice_when"),
+    *spoilt("identity"), *spoilt("identity", "kind"), *spoilt("identity", "project"), *spoilt("off"),
+    *spoilt("schema_version"), *spoilt("events", "tool_calls", "sample"),
+    *spoilt("events", "tool_calls", "sample_as"), *spoilt("events", "tool_calls", "expires"),
+    *spoilt("events", "server_started", "once"), *spoilt("events", "server_started", "expires"),
     *spoilt("envelope", "os"), *spoilt("envelope", "os", "type"), *spoilt("envelope", "os", "from"),
 ]
 def use(client):
@@ -224,6 +229,9 @@ def use(client):
         count(value); count(value, ok=value); count(); count("x", value)
         client.event(value)
         client.event("server_started", transport=value)
+        client.register(value, value); client.register("tool", value)
+        client.project(value)
+        ask(client, stdin=value, stderr=value, again=True)
     client.problem
     client.drain(); client.drain(); client.close(); client.drain(); client.close()
 for contract in contracts:
@@ -231,6 +239,7 @@ for contract in contracts:
 for value in values:
     use(Client(value, value, contract=good, envelope=value))
     use(Client(value, value, None, value))
+    use(Client(contract=good, identity=value, off=value))
 print("unhurt")
 """
 
@@ -478,7 +487,7 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith("tall
         check=False,
         timeout=120,
     )
-    own = ["tallyd_client", *(f"tallyd_client.{one}" for one in ("_cells", "_drop", "_policy"))]
+    own = ["tallyd_client", *(f"tallyd_client.{one}" for one in ("_cells", "_policy"))]
 
     assert (f"[]\n{own}\n", "") == (done.stdout, done.stderr)
 

@@ -66,7 +66,7 @@ def decide(
     contract = parse_contract(said, "contract.toml")
     stored = read_choice(contract, Paths.locate(whole), whole).stored
     stub = Policy(product.name, "1", built(text=said), {})
-    return resolve(contract.consent, whole, stored).is_on, stub.consent_since() is not None
+    return resolve(contract.consent, whole, stored).is_on, stub.consent().is_on
 
 
 def store(home: Path, product: Product, content: bytes) -> Path:
@@ -337,7 +337,7 @@ def test_daemon_and_stub_read_the_same_instant_of_a_choice(
     product = _PRODUCTS[0]
     store(home, product, choice(updated_at=updated))
     decide(home, monkeypatch, product, {})
-    since = Policy(product.name, "1", built(), {}).consent_since()
+    since = Policy(product.name, "1", built(), {}).consent().since
     said = read_choice(
         parse_contract(product.text.encode(), ""), Paths.locate(os.environ), os.environ
     ).stored.effective_from
@@ -347,7 +347,7 @@ def test_daemon_and_stub_read_the_same_instant_of_a_choice(
 
 
 def test_a_choice_reaches_a_running_host_at_its_next_drain(new_client: NewClient, home: Path):
-    """Off: what was counted goes nowhere. On again: only what was counted after it is dropped."""
+    """Off: what was counted goes nowhere. On again: only what a whole window was counted under it."""
     client = new_client()
     search = client.counter("tool_calls", tool="search")
     search()
@@ -358,6 +358,8 @@ def test_a_choice_reaches_a_running_host_at_its_next_drain(new_client: NewClient
     search()
     client.drain()
     file.write_bytes(choice())
+    search()
+    client.drain()
     search()
     client.drain()
 

@@ -47,7 +47,7 @@ def test_a_delta_has_the_name_and_the_content_of_spool_v1(
     new_client: NewClient, home: Path, monkeypatch: pytest.MonkeyPatch
 ):
     set_time(monkeypatch, NOON + 0.25)
-    monkeypatch.setattr("tallyd_client._policy.sys.platform", "linux")
+    monkeypatch.setattr("tallyd_client._screen.sys.platform", "linux")
     client = new_client()
     count = client.rollup("tool_calls", "tool", "client_name")
     count("search", "editor (beta)")
@@ -70,6 +70,7 @@ def test_a_delta_has_the_name_and_the_content_of_spool_v1(
         "v": 1,
         "product": "tallyd-demo",
         "contract": built()["digest"][:16],
+        "consent": {"since": None, "id": None},
         "envelope": {"host_version": "1.0.0", "os": "linux", "runtime": "python", "ci": False},
         "day": TODAY,
         "counts": [

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from tallyd.delta import parse_delta
 from tallyd.paths import Paths
 from tallyd.spool import list_new, read_delta
 from tallyd_client import Client
+from tallyd_client._load import constants_of
 
 from support.processes import _CLEARED, DEMO_CONTRACT, STUB, environ_of
 
@@ -82,11 +81,8 @@ def files_below(home: Path) -> list[str]:
 
 
 def built(file: Path = DEMO_CONTRACT, text: bytes | None = None) -> dict[str, Any]:
-    """A built contract: the tables that tomllib reads, with digest and text."""
-    content = file.read_bytes() if text is None else text
-    digest = hashlib.sha256(content).hexdigest()
-    said = content.decode("utf-8")
-    return dict(tomllib.loads(said), digest=digest, text=said)
+    """A built contract: the constants that a host takes."""
+    return constants_of(file.read_bytes() if text is None else text)
 
 
 def program(code: str, contract: Any = None) -> str:

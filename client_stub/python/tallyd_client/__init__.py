@@ -1,10 +1,11 @@
 """tallyd_client: counts in memory, drops small files, never costs its host anything.
 
-    client = Client("mytool", "1.4.2", contract="telemetry.toml")
+    client = Client(contract=_telemetry.CONTRACT, version="1.4.2")
     searched = client.counter("usage", kind="cli_command", name="search")
     searched()                                         # one C call, safe in any thread
     count = client.rollup("usage", "kind", "name")
     count("mcp_tool", tool_name, ok=False)
+    client.event("index", languages=["python"], file_count_bucket=1240)
 
 What is counted is dropped into tallyd's spool every 30 s, at UTC midnight and at exit; a process
 that is killed loses at most what it had not dropped. There is no network here, no fsync, no lock
@@ -23,18 +24,19 @@ import sys
 import time
 from itertools import chain
 
-from tallyd_client import _drop, _policy
-from tallyd_client._cells import FirstCount, Source, calls_of, new_cell
+from tallyd_client import _policy
+from tallyd_client._cells import FirstCount, Source, Turn, as_told, new_cell, new_lock, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, TextIO
 
     from tallyd_client._cells import Moved
+    from tallyd_client._drain import Drain
 
-__version__ = _drop.STUB_VERSION
-__all__ = ["Client"]
+__version__ = "0.1.0"
+__all__ = ["Client", "ask"]
 
 # How long a count may stay in memory, in seconds: what a kill -9 costs at most.
 _DRAIN_INTERVAL_S = 30.0
@@ -48,12 +50,34 @@ _PATIENCE_S = 1.0
 _EXIT_PATIENCE_S = 0.2
 
 
+def ask(
+    client: "Client",
+    *,
+    stdin: "TextIO | None" = None,
+    stderr: "TextIO | None" = None,
+    again: bool = False,
+) -> "str | None":
+    """Ask the user at a terminal, once, and store the answer; None when there is none.
+
+    Nobody is asked who chose before (unless `again`), whom no terminal reaches, or where a variable
+    or a policy file decides. The answer is "off", "on", or the way of being on.
+    """
+    try:
+        from tallyd_client import _ask
+
+        return _ask.ask(client, stdin or sys.stdin, stderr or sys.stderr, again)
+    except (Exception, KeyboardInterrupt):
+        return None
+
+
 class Client:
     """Counts for one product in this process.
 
     `product` its name (the contract's, when left out), `version` the host's own version, `contract`
-    a path to the product's contract (Python 3.11 or newer) or the constants built from it, or None
-    for the one registered on this machine; `envelope` the host's own envelope fields.
+    the constants built from the product's contract, or a path to it (Python 3.11 or newer), or None
+    for the one registered on this machine; `envelope` the host's own envelope fields. `identity` is
+    the value that a contract derives its id from: it is hashed here and goes nowhere. `off` switches
+    this process off, whatever anybody chose.
     """
 
     def __init__(
@@ -62,6 +86,9 @@ class Client:
         version: str = "",
         contract: "str | os.PathLike[str] | dict[str, Any] | None" = None,
         envelope: "dict[str, Any] | None" = None,
+        *,
+        identity: "str | None" = None,
+        off: bool = False,
     ) -> None:
         self.problem: "str | None" = None
         self._policy: "_policy.Policy | None" = None
@@ -71,9 +98,10 @@ class Client:
         self._lost = {"cap": new_cell(), "error": new_cell()}
         self._lost_marks = {"cap": 0, "error": 0}
         self._is_closed = False
+        self._is_off = False
         self._new_process()
         try:
-            self._policy = _policy.Policy(product, version, contract, envelope or {})
+            self._policy = _policy.Policy(product, version, contract, envelope or {}, identity, off)
             atexit.register(self._at_exit)
             if hasattr(os, "register_at_fork"):
                 os.register_at_fork(
@@ -89,7 +117,7 @@ class Client:
         first = FirstCount(self._begin)
         bound: "Callable[[], int]" = chain.from_iterable(first).__next__
         try:
-            names, values = tuple(dimensions), tuple(dimensions.values())
+            names, values = tuple(dimensions), plain(tuple(dimensions.values()))
             # Bound again and again, it is still one counter: a thousand calls cost one cell.
             known = self._bound.get((event, names, values))
             if known is not None:
@@ -122,10 +150,10 @@ class Client:
 
         def first_of_its_key(values: "tuple[Any, ...]", ok: bool) -> None:
             try:
-                cells = good if ok else bad
+                cells, values = good if ok else bad, plain(values)
                 if len(values) != width:
                     self._lost["error"]()
-                elif len(cells) >= _MAX_KEYS:
+                elif len(cells) >= _MAX_KEYS and values not in cells:
                     self._lost["cap"]()
                 else:
                     # setdefault is atomic: two threads that are first together get one cell.
@@ -141,17 +169,40 @@ class Client:
         """Tell of one event, now."""
         try:
             if len(self._events) < _MAX_EVENTS:
-                # The host may go on with its lists; what it told is what they held.
-                told = {
-                    one: list(value) if isinstance(value, list) else value
-                    for one, value in properties.items()
-                }
+                told = {one: as_told(value) for one, value in properties.items()}
                 self._events.append((name, time.time(), told))
             else:
                 self._lost["cap"]()
             self._begin()
         except Exception:
             self._lost["error"]()
+
+    def register(self, field: str, names: "Iterable[str]", /) -> None:
+        """Tell which names of `field` the host knows; others are recorded as `_unknown`."""
+        try:
+            if self._policy is not None:
+                self._policy.register(field, names)
+        except Exception:
+            return
+
+    def project(self, path: "str | os.PathLike[str]", /) -> "str | None":
+        """What stands for the project in directory `path`: a hash that this machine alone makes.
+
+        None when consent is off, or where the contract has no such hash.
+        """
+        try:
+            if self._policy is None or self._is_off or self._is_closed:
+                return None
+            with Turn(self._looking, _PATIENCE_S):
+                from tallyd_client import _identity
+
+                return _identity.project(self._policy, path)
+        except OSError:
+            # An id that cannot be written down would be another one each time: off for this run.
+            self._is_off = True
+        except Exception:
+            return None
+        return None
 
     def drain(self) -> None:
         """Drop now what was counted; the background thread does it by itself every 30 s."""
@@ -170,10 +221,13 @@ class Client:
         self._is_off = False
         self._is_exiting = False
         self._has_thread = False
-        self._draining = _thread.allocate_lock()
-        self._wake, self._ended = _new_lock(), _new_lock()
+        # What a drain and a look at consent load, nobody else is loading at a fork.
+        self._draining, self._looking = _thread.allocate_lock(), _thread.allocate_lock()
+        self._fork_locks: "list[_thread.LockType]" = []
+        self._wake, self._ended = new_lock(), new_lock()
         self._thread_id = 0
-        self._writer = _drop.Writer()
+        self._drains: "Drain | None" = None
+        self._seen: "_policy.Consent | None" = None
         self._window_began = time.time()
 
     def _begin(self) -> None:
@@ -181,10 +235,13 @@ class Client:
         if self._first() > 1 or self._is_exiting:
             return
         try:
-            if self._policy is None or self._policy.consent_since() is None:
+            with Turn(self._looking, _PATIENCE_S):
+                consent = self._policy.consent() if self._policy is not None else None
+            if consent is None or not consent.is_on:
                 # Off now is off for the life of this process: no thread, no file, no second look.
                 self._is_off = True
                 return
+            self._seen = consent
             self._start_thread()
             if "multiprocessing.process" in sys.modules:
                 from tallyd_client import _fork
@@ -194,13 +251,16 @@ class Client:
             return
 
     def _start_thread(self) -> None:
-        self._wake, self._ended = _new_lock(), _new_lock()
+        self._wake, self._ended = new_lock(), new_lock()
         _thread.start_new_thread(self._run, (self._wake, self._ended))
         self._has_thread = True
 
     def _run(self, wake: "_thread.LockType", ended: "_thread.LockType") -> None:
         try:
             self._thread_id = _thread.get_native_id()
+            # What a drop needs is loaded here, beside the host and not before it.
+            from tallyd_client import _drain  # noqa: F401 - loaded, not used
+
             # Another lock in the place of this one: another thread, or soon.
             while self._wake is wake and not self._is_closed:
                 to_midnight_s = _DAY_S - time.time() % _DAY_S
@@ -218,46 +278,16 @@ class Client:
                 return
             if self._draining.acquire(True, patience_s):
                 try:
-                    self._drain_once(self._policy)
+                    from tallyd_client import _drain
+
+                    _drain.drain(self, self._policy)
                 finally:
                     self._draining.release()
         except Exception:
             return
 
-    def _drain_once(self, policy: "_policy.Policy") -> None:
-        now, began = time.time(), self._window_began
-        moved = [one for source in list(self._sources) for one in source.fresh()]
-        events = list(self._events)
-        lost = {one: calls_of(cell) - self._lost_marks[one] for one, cell in self._lost.items()}
-        if moved or events or any(lost.values()):
-            since = policy.consent_since()
-            # Off, or chosen within this window: some of it was counted under another decision, and
-            # all of it goes nowhere.
-            if since is not None and since < began:
-                # A drain in the first second of a day is the midnight drain: yesterday's counts.
-                midnight = now - now % _DAY_S
-                day_s = midnight - 1.0 if began < midnight and now - midnight < 1.0 else now
-                screened = policy.screen(moved, events)
-                for cause, count in lost.items():
-                    screened.lose(cause, count)
-                if not self._writer.drop(policy, screened, day_s):
-                    return
-                while screened:
-                    if not self._writer.drop(policy, screened, day_s):
-                        # What is dropped is dropped; the rest waits for the next drain.
-                        kept = {place for place, _, _ in screened.counts}
-                        moved = [one for place, one in enumerate(moved) if place not in kept]
-                        self._settle(moved, lost)
-                        self._events[: len(events)] = [
-                            events[place] for place, _, _ in screened.events
-                        ]
-                        return
-            self._settle(moved, lost)
-            del self._events[: len(events)]
-        self._window_began = now
-
     def _settle(self, moved: "list[Moved]", lost: "dict[str, int]") -> None:
-        """Mark as dropped what a drain took."""
+        """Mark as dropped what a drain took, or as never to be dropped."""
         for source, key, calls, _ in moved:
             source.marks[key] = calls
         for cause, count in lost.items():
@@ -267,7 +297,7 @@ class Client:
         """Tell the thread to end, and wait until it did."""
         try:
             if self._has_thread:
-                wake, self._wake = self._wake, _new_lock()
+                wake, self._wake = self._wake, new_lock()
                 wake.release()
                 if self._ended.acquire(True, patience_s):
                     self._ended.release()
@@ -293,10 +323,3 @@ class Client:
 
     def _after_fork(self) -> None:
         self._fork.in_child(self)
-
-
-def _new_lock() -> "_thread.LockType":
-    """A lock that is taken."""
-    lock = _thread.allocate_lock()
-    lock.acquire()
-    return lock

@@ -1,10 +1,13 @@
 """Cells: the counters themselves, each an `itertools.count` that C code moves.
 
 A cell's number is exact under any number of threads, with and without the GIL, and is read without
-being moved. Nothing here knows what is counted.
+being moved. What is counted by, or told, is held so that no error of the host's stays alive with its
+frames. Nothing here knows what is counted.
 """
 
+import _thread
 from itertools import count as _tally
+from itertools import islice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
 
     Key = tuple[bool, tuple[Any, ...]]
     Moved = tuple["Source", Key, int, int]
+
+# No contract lists more items than 128, but the first of what is told may be bad ones.
+_MAX_ITEMS = 1000
 
 
 def new_cell() -> "Callable[[], int]":
@@ -73,3 +79,46 @@ class Source:
                 if new:
                     moved.append((self, (ok, values), calls, new))
         return moved
+
+
+def new_lock() -> "_thread.LockType":
+    """A lock that is taken."""
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    return lock
+
+
+def plain(values: "tuple[Any, ...]") -> "tuple[Any, ...]":
+    """Values to count by: of an error its class alone, so that none is kept alive."""
+    return tuple([type(one) if isinstance(one, BaseException) else one for one in values])
+
+
+def as_told(value: "Any") -> "Any":
+    """What the host told, as it was: it may go on with its lists, and no error is kept alive."""
+    if isinstance(value, BaseException):
+        return type(value)
+    if isinstance(value, (str, bytes, type)) or not hasattr(value, "__iter__"):
+        return value
+    if isinstance(value, dict):
+        return dict(value)
+    return [dict(one) if isinstance(one, dict) else one for one in islice(value, _MAX_ITEMS)]
+
+
+class Turn:
+    """Waits a while for a lock and goes on without it: a signal's handler may have found it taken.
+
+    Whoever holds it is then below in the same thread, and would never let go.
+    """
+
+    __slots__ = ("_is_taken", "_lock", "_patience_s")
+
+    def __init__(self, lock: "_thread.LockType", patience_s: float) -> None:
+        self._lock = lock
+        self._patience_s = patience_s
+
+    def __enter__(self) -> None:
+        self._is_taken = self._lock.acquire(True, self._patience_s)
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_taken:
+            self._lock.release()

@@ -1,20 +1,21 @@
 """Dropping: one delta becomes one file in the spool, by docs/spool.md.
 
-It owns the writer's half of the spool format: name, content, the rename, the cap; and the two things
-that a first drop brings along, the product's notice and its contract for the daemon. It guarantees
-that a complete file appears in `new/` by one rename, and that on any failure nothing is left and
-the counts stay with the caller. Nothing is synced to disk: a power cut may cost the last seconds.
+It owns the writer's half of the spool format: name, content, the rename, the cap. It guarantees that
+a complete file appears in `new/` by one rename, and that on any failure nothing is left and the
+counts stay with the caller. Nothing is synced to disk: a power cut may cost the last seconds. The
+notice and the contract that a first drop brings along are in `_introduce`. Loaded by the thread
+that drops.
 """
 
 import os
-import sys
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from tallyd_client._policy import Policy, Screened
+    from tallyd_client._policy import Consent, Policy
+    from tallyd_client._screen import Screened
 
 STUB_VERSION = "0.1.0"
 
@@ -29,8 +30,7 @@ _CAP_BYTES = 2 * 1024 * 1024
 # on average. The disk stays within twice the cap: 2,048 small drops that none looked at are one
 # chance in 10^14, 2 MiB of larger ones less.
 _LOOK_ONE_IN = 64
-_CLAIM_STALE_S = 60.0
-_OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 try:
     from _json import encode_basestring_ascii as _quote
@@ -38,23 +38,18 @@ except ImportError:
     from json.encoder import encode_basestring_ascii as _quote
 
 
-def instant(unix_s: float) -> str:
-    """`YYYY-MM-DDTHH:MM:SS.mmmZ`."""
-    whole = int(unix_s)
-    return "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ" % (
-        *time.gmtime(whole)[:6],
-        int((unix_s - whole) * 1000),
-    )
-
-
 def to_json(value: "Any") -> str:
-    """JSON of the values that a contract lets through: texts, whole numbers, booleans, lists, objects."""
+    """JSON of the values that a contract lets through: texts, numbers, booleans, lists, objects."""
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return "%d" % value
+    if isinstance(value, float):
+        return repr(value)
+    if value is None:
+        return "null"
     if isinstance(value, dict):
         pairs = ["%s:%s" % (_quote(key), to_json(one)) for key, one in value.items()]
         return "{%s}" % ",".join(pairs)
@@ -62,65 +57,85 @@ def to_json(value: "Any") -> str:
 
 
 class Writer:
-    """Writes this process's deltas: one epoch, numbered from 0."""
+    """Writes this process's deltas: one epoch, numbered from 0; `seq` is the next one's number."""
 
     def __init__(self) -> None:
         # Made at the first drop: a process that counts nothing draws no random bytes.
         self._epoch = ""
-        self._seq = 0
+        self.seq = 0
         self._removed = 0
-        self._is_introduced = False
+        self._is_registered = False
+        self._is_noticed = False
 
-    def drop(self, policy: "Policy", screened: "Screened", day_s: float) -> bool:
-        """Drop one delta of as much as it holds, and take that out of `screened`.
+    def drop(
+        self,
+        policy: "Policy",
+        consent: "Consent",
+        envelope: "dict[str, Any]",
+        screened: "Screened",
+        day: str,
+    ) -> "str | None":
+        """Drop one delta of as much as it holds, take that out of `screened`, and give its path.
 
-        False: nothing was dropped, all is kept. `day_s` is an instant of the day these counts
-        belong to.
+        None: nothing was dropped, all is kept. `day` is the day these counts belong to, `consent` the
+        decision under which they were counted.
         """
         if not self._epoch:
             self._epoch = os.urandom(8).hex()
         spool = os.path.join(policy.state_dir, "spool", policy.product)
-        room = _MAX_CONTENT_BYTES - len(self._content(policy, day_s, [], [], _LONGEST_LOST))
+        head, tail = self._head(policy, consent, envelope, day), _tail(_LONGEST_LOST)
+        room = _MAX_CONTENT_BYTES - len(head) - len(tail) - len('"counts":[],"events":[]')
         counts, of_counts, left = _fitting(screened, screened.counts, room, room)
         events, of_events, left = _fitting(screened, screened.events, left, room)
         self._keep_cap(os.path.join(spool, "new"), room - left)
         lost = dict(screened.lost, cap=screened.lost.get("cap", 0) + self._removed)
-        if not _publish(spool, self._seq, self._content(policy, day_s, counts, events, lost)):
-            return False
+        body = '"counts":[%s],"events":[%s]' % (",".join(counts), ",".join(events))
+        content = "".join((head, body, _tail(lost))).encode("ascii")
+        file = _publish(spool, self.seq, content)
+        if file is None:
+            return None
         del screened.counts[:of_counts], screened.events[:of_events]
         screened.lost.clear()
-        self._seq += 1
+        self.seq += 1
         self._removed = 0
-        if not self._is_introduced:
-            self._is_introduced = _introduce(policy)
-        return True
+        return file
 
-    def _content(
-        self,
-        policy: "Policy",
-        day_s: float,
-        counts: "list[str]",
-        events: "list[str]",
-        lost: "dict[str, int]",
-    ) -> bytes:
-        lost = {cause: min(count, _MAX_INTEGER) for cause, count in lost.items() if count}
+    def introduce(self, policy: "Policy", consent: "Consent") -> None:
+        """See that the daemon has the contract and the user had the notice, after a drop that stays."""
+        try:
+            if not self._is_registered:
+                file = os.path.join(policy.config_dir, "contracts", "%s.toml" % policy.product)
+                if not _holds(file, policy.text):
+                    from tallyd_client import _introduce
+
+                    _introduce.register(policy, file)
+                self._is_registered = True
+            if not self._is_noticed:
+                self._is_noticed = os.path.exists(policy.notice_file)
+            if not self._is_noticed:
+                from tallyd_client import _introduce
+
+                self._is_noticed = _introduce.show_notice(policy, consent)
+        except Exception:
+            return
+
+    def _head(
+        self, policy: "Policy", consent: "Consent", envelope: "dict[str, Any]", day: str
+    ) -> str:
         return (
             '{"v":1,"product":%s,"contract":%s,"writer":{"epoch":%s,"seq":%d,'
-            '"lang":"python","version":%s},"envelope":%s,"day":%s,'
-            '"counts":[%s],"events":[%s]%s}'
-            % (
-                _quote(policy.product),
-                _quote(policy.digest),
-                _quote(self._epoch),
-                self._seq,
-                _quote(STUB_VERSION),
-                to_json(policy.envelope),
-                _quote(instant(day_s)[:10]),
-                ",".join(counts),
-                ",".join(events),
-                ',"lost":%s' % to_json(lost) if lost else "",
-            )
-        ).encode("ascii")
+            '"lang":"python","version":%s},"consent":%s,%s"envelope":%s,"day":%s,'
+        ) % (
+            _quote(policy.product),
+            _quote(policy.digest),
+            _quote(self._epoch),
+            self.seq,
+            _quote(STUB_VERSION),
+            to_json(consent.stamp),
+            '"id":%s,' % _quote(policy.own_id) if policy.own_id is not None else "",
+            to_json(envelope),
+            _quote(day),
+        )
 
     def _keep_cap(self, new: str, size: int) -> None:
         """Now and then, remove the oldest until the spool fits; what went is counted as lost.
@@ -144,6 +159,24 @@ class Writer:
                     self._removed += held
             except OSError:
                 continue
+
+
+def _tail(lost: "dict[str, int]") -> str:
+    lost = {cause: min(count, _MAX_INTEGER) for cause, count in lost.items() if count}
+    return ',"lost":%s}' % to_json(lost) if lost else "}"
+
+
+def _holds(file: str, content: bytes) -> bool:
+    """Whether the file is there with exactly this content."""
+    try:
+        # Not blocking: whatever stands there, a pipe too, the host does not wait for it.
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        return False
+    try:
+        return os.read(descriptor, len(content) + 1) == content
+    finally:
+        os.close(descriptor)
 
 
 def _fitting(
@@ -180,29 +213,29 @@ def _held(file: str) -> int:
         return 1
 
 
-def _publish(spool: str, seq: int, content: bytes) -> bool:
-    """Make a file in `new/` of it, at once and whole; False: there is nothing, nowhere."""
+def _publish(spool: str, seq: int, content: bytes) -> "str | None":
+    """Make a file in `new/` of it, at once and whole, and give its path; None: there is nothing."""
     name = "%013d-%d-%d-%s.json" % (time.time() * 1000, os.getpid(), seq, os.urandom(8).hex())
     beside, target = os.path.join(spool, "tmp", name), os.path.join(spool, "new", name)
     try:
         try:
-            descriptor = os.open(beside, _OPEN_FLAGS, 0o600)
+            descriptor = os.open(beside, OPEN_FLAGS, 0o600)
         except FileNotFoundError:
             _make_directories(spool)
-            descriptor = os.open(beside, _OPEN_FLAGS, 0o600)
-        _write_all(descriptor, content)
+            descriptor = os.open(beside, OPEN_FLAGS, 0o600)
+        write_all(descriptor, content)
         try:
             os.rename(beside, target)
         except FileNotFoundError:
             _make_directories(spool)
             os.rename(beside, target)
     except OSError:
-        _remove(beside)
-        return False
-    return True
+        remove(beside)
+        return None
+    return target
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def write_all(descriptor: int, content: bytes) -> None:
     """Write all of it and close, or raise and close."""
     try:
         while content:
@@ -213,101 +246,22 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 def _make_directories(spool: str) -> None:
     for directory in (os.path.join(spool, "tmp"), os.path.join(spool, "new")):
-        _make_directory(directory)
+        make_directory(directory)
 
 
-def _make_directory(directory: str) -> None:
+def make_directory(directory: str) -> None:
     """Make it and what is above it, each for the user alone."""
     if not os.path.isdir(directory):
-        _make_directory(os.path.dirname(directory))
+        make_directory(os.path.dirname(directory))
         try:
             os.mkdir(directory, 0o700)
         except FileExistsError:
             return
 
 
-def _remove(file: str) -> None:
+def remove(file: str) -> None:
+    """Remove it, if that can be done."""
     try:
         os.unlink(file)
     except OSError:
         return
-
-
-def _introduce(policy: "Policy") -> bool:
-    """Show the notice once on this machine, and register the contract; False: try at the next drop."""
-    try:
-        _register(policy)
-        return _show_notice(policy)
-    except Exception:
-        return False
-
-
-def _register(policy: "Policy") -> None:
-    file = os.path.join(policy.config_dir, "contracts", "%s.toml" % policy.product)
-    try:
-        # Not blocking: whatever stands there, a pipe too, the host does not wait for it.
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as opened:
-            if opened.read() == policy.text:
-                return
-    except FileNotFoundError:
-        _make_directory(os.path.dirname(file))
-    # A name that the daemon sweeps when this process is killed before the rename.
-    hidden = ".%s.toml.%d-%s.tmp" % (policy.product, os.getpid(), os.urandom(4).hex())
-    beside = os.path.join(os.path.dirname(file), hidden)
-    try:
-        _write_all(os.open(beside, _OPEN_FLAGS, 0o600), policy.text)
-        os.replace(beside, file)
-    except OSError:
-        _remove(beside)
-        raise
-
-
-def _show_notice(policy: "Policy") -> bool:
-    """Print the notice where no process has yet, for this version of the contract."""
-    shown = os.path.join(policy.state_dir, "notices", policy.product, policy.digest)
-    if os.path.exists(shown):
-        return True
-    # Of many processes that come here together, one claims the showing; a claim whose owner was
-    # killed is taken over a minute later.
-    claim = shown + ".claim"
-    _make_directory(os.path.dirname(shown))
-    try:
-        descriptor = os.open(claim, _OPEN_FLAGS, 0o600)
-    except FileExistsError:
-        if abs(time.time() - os.stat(claim).st_mtime) > _CLAIM_STALE_S:
-            _remove(claim)
-        return False
-    try:
-        _write_all(descriptor, ("%s\n" % instant(time.time())).encode("ascii"))
-        if os.path.exists(shown):
-            # Another process showed it, and its claim became `shown`, since the look above.
-            _remove(claim)
-            return True
-        _say(policy.notice)
-        os.rename(claim, shown)
-    except Exception:
-        _remove(claim)
-        return False
-    return True
-
-
-def _say(line: str) -> None:
-    """Write it to stderr. Raises when that cannot be done at once: it must never hold the host."""
-    stream = sys.stderr
-    if stream is None or getattr(stream, "closed", False):
-        raise OSError("stderr is closed")
-    try:
-        descriptor = stream.fileno()
-    except Exception:
-        # A stream without a descriptor (a test's, a GUI's) takes what it is given.
-        stream.write("%s\n" % line)
-        stream.flush()
-        return
-    if os.name != "nt":
-        from select import select
-
-        if not select([], [descriptor], [], 0)[1]:
-            raise OSError("stderr is full")
-    stream.write("%s\n" % line)
-    stream.flush()

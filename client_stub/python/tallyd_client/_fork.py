@@ -20,11 +20,18 @@ _PATIENCE_S = 1.0
 
 
 def before(client: "Client") -> None:
-    """End the thread: a forking process with threads is what Python warns its host of."""
+    """End the thread: a forking process with threads is what Python warns its host of.
+
+    And let no thread of the host's be inside the client: whatever it were importing just then, the
+    child would wait for ever when it came to import it.
+    """
     try:
         if client._has_thread:
             client._end_thread(_PATIENCE_S)
             _wait_until_gone(client._thread_id)
+        client._fork_locks = [
+            lock for lock in (client._draining, client._looking) if lock.acquire(True, _PATIENCE_S)
+        ]
     except Exception:
         return
 
@@ -32,6 +39,9 @@ def before(client: "Client") -> None:
 def in_parent(client: "Client") -> None:
     """Go on as before."""
     try:
+        for lock in client._fork_locks:
+            lock.release()
+        client._fork_locks = []
         if client._has_thread and not client._is_closed:
             client._start_thread()
     except Exception:

@@ -1,53 +1,91 @@
-"""What the contract lets this process record, and whether its user agrees.
+"""One product's contract as this process sees it, and whether its user agrees.
 
-It owns the stub's half of the contract: the consent rules, the envelope, and the screening of names
-and values. It reads the contract's own TOML tables, as tomllib gives them or as the built constants
-hold them. Errors in here mean: record nothing. The daemon and the gateway screen again.
+It owns the order of the consent rules and the places of the files that they read. It takes the
+constants that `tallyd contract build` writes; what is missing there has the grammar's default. It
+guarantees that damage, and words that nobody knows, mean off. It screens nothing: `_screen` does.
 """
 
 import os
-import sys
-
-from tallyd_client._drop import instant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
-    from tallyd_client._cells import Key, Moved, Source
-
-_TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:+-")
 _PRODUCT = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
-_LABEL = _TOKEN | frozenset("/@() ")
-_TEXT_TYPES = {"token": (_TOKEN, 64), "version": (_TOKEN, 32), "label": (_LABEL, 64)}
-_MAX_INTEGER = 2**53 - 1
 _FALSE_WORDS = ("", "0", "false")
-_ARCHES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "i686": "ia32", "i386": "ia32"}
+# The machine's own word, which whoever administers it writes; on Windows below %ProgramData%.
+_MACHINE_FILE = "/etc/tallyd/policy.toml"
+# What tallyd's own state file calls its keys, where a contract has no file of its own.
+_OWN_KEYS = {
+    "enabled": "enabled",
+    "id": "machine_id",
+    "source": "consent_source",
+    "notice": "first_run_notice_shown",
+    "updated": "updated_at",
+}
 
 
-class Screened:
-    """What may be dropped: `counts` and `events` as the entries of a delta, and `lost` by cause.
+class Stored:
+    """What the state file says.
 
-    Each entry stands between its place among what was screened and how much is lost with it.
+    `choice` is "none" (nobody chose), "on", "off" or "damaged"; `mode` the way of being on; `said`
+    the date of an explicit choice as it stands there, `since` the same in Unix seconds.
     """
 
-    __slots__ = ("counts", "events", "lost")
+    __slots__ = ("choice", "id", "mode", "said", "since", "user")
 
-    def __init__(self) -> None:
-        self.counts: "list[tuple[int, list[Any], int]]" = []
-        self.events: "list[tuple[int, list[Any], int]]" = []
-        self.lost: "dict[str, int]" = {}
+    def __init__(self, choice: str, mode: str = "on") -> None:
+        self.choice = choice
+        self.mode = mode
+        self.said: "str | None" = None
+        self.since = 0.0
+        self.id: "str | None" = None
+        self.user: "str | None" = None
 
-    def __bool__(self) -> bool:
-        return bool(self.counts or self.events or any(self.lost.values()))
 
-    def lose(self, cause: str, count: int) -> None:
-        """Count what could not be recorded."""
-        self.lost[cause] = self.lost.get(cause, 0) + count
+class Consent:
+    """One look at the decision, as it is now.
+
+    `mode` is "off", "on", "anonymous" or "identified"; `since` the Unix time of the stored explicit
+    choice (0 when nobody chose), `said` its text; `id` whom the counts would be sent for.
+    """
+
+    __slots__ = ("id", "is_explicit", "mode", "said", "since")
+
+    def __init__(self, mode: str, stored: "Stored | None" = None) -> None:
+        self.mode = mode
+        self.id: "str | None" = None
+        self.said: "str | None" = None
+        self.since, self.is_explicit = 0.0, False
+        if stored is not None and stored.choice == "on":
+            self.since, self.said, self.is_explicit = stored.since, stored.said, True
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything may be counted."""
+        return self.mode != "off"
+
+    @property
+    def stamp(self) -> "dict[str, str | None]":
+        """What a delta says of the decision under which it was counted."""
+        return {"since": self.said, "id": self.id}
+
+    def is_other_than(self, earlier: "Consent") -> bool:
+        """Whether somebody decided since. An id that was only made now is no decision."""
+        return (
+            self.mode != earlier.mode
+            or self.said != earlier.said
+            or (earlier.id is not None and self.id != earlier.id)
+        )
 
 
 class Policy:
-    """One product's contract as this process sees it. Raises when there is none to go by."""
+    """A contract, and this process's place in it. Raises when there is none to go by.
+
+    `registered` holds the names that the host knows, by field; `own_id` the id that this
+    process has of its own, once `_identity` found it; `is_derived`: it is that of a value.
+    """
 
     def __init__(
         self,
@@ -55,11 +93,18 @@ class Policy:
         version: str,
         contract: "str | os.PathLike[str] | dict[str, Any] | None",
         envelope: "dict[str, Any]",
+        identity: "str | None" = None,
+        off: bool = False,
     ) -> None:
         self.config_dir, self.state_dir = directories(os.environ)
         if contract is None:
             contract = os.path.join(self.config_dir, "contracts", "%s.toml" % product)
-        tables = contract if isinstance(contract, dict) else _load(contract)
+        if isinstance(contract, dict):
+            tables = contract
+        else:
+            from tallyd_client._load import load
+
+            tables = load(contract)
         self.product: str = tables["product"]["name"]
         if not 0 < len(self.product) <= 32 or not _PRODUCT.issuperset(self.product):
             raise ValueError("%r is no product's name" % (self.product,))
@@ -67,120 +112,151 @@ class Policy:
             raise ValueError("the contract is that of %r, not of %r" % (self.product, product))
         self.digest: str = tables["digest"][:16]
         self.text: bytes = tables["text"].encode("utf-8")
-        self._events: "dict[str, Any]" = tables["events"]
-        self._consent: "dict[str, Any]" = tables["consent"]
-        self._details: str = tables["product"].get("details", "")
-        self._state = tables.get("state")
-        self.envelope = self._fill(tables.get("envelope", {}), version, envelope)
+        self.events: "dict[str, Any]" = tables["events"]
+        self.consent_rules: "dict[str, Any]" = tables["consent"]
+        self.modes: "list[str]" = list(self.consent_rules.get("modes", ()))
+        self.schema_version: int = tables.get("schema_version", 1)
+        self.title: str = tables["product"].get("title", self.product)
+        self.details: str = tables["product"].get("details", "")
+        self.state: "dict[str, Any] | None" = tables.get("state")
+        self.identity: "dict[str, Any]" = tables.get("identity") or {}
+        self.identity_value = identity if isinstance(identity, str) else None
+        self.own_id: "str | None" = None
+        self.is_derived = False
+        self.listed_envelope: "dict[str, Any]" = dict(tables.get("envelope", {}))
+        self.given_envelope: "dict[str, Any]" = dict(envelope)
+        self.version = version
+        self.registered: "dict[str, frozenset[str]]" = {}
+        # Built off, or told so by the host: no setting overrides either.
+        self._is_off = bool(off) or tables.get("off") not in (None, False)
+        self._has_terminal: "bool | None" = None
 
     @property
     def notice(self) -> str:
         """The one line to show before anything leaves."""
-        off: str = self._consent.get("off_command", "DO_NOT_TRACK=1")
-        said = str(self._consent["notice"])
-        return said.replace("{off_command}", off).replace("{details}", self._details)
+        off: str = self.consent_rules.get("off_command", "DO_NOT_TRACK=1")
+        said = str(self.consent_rules["notice"])
+        return said.replace("{off_command}", off).replace("{details}", self.details)
 
-    def consent_since(self) -> "float | None":
-        """None when off; when on, the Unix time of the explicit choice (0 when nobody chose)."""
-        rules, environ = self._consent, os.environ
+    @property
+    def notice_file(self) -> str:
+        """Where it is written down that the notice for this version of the contract was shown."""
+        return os.path.join(self.state_dir, "notices", self.product, self.digest)
+
+    @property
+    def state_file(self) -> str:
+        """Where the user's choice is: the product's own file, or tallyd's."""
+        if self.state is None:
+            return self.companion_file
+        file = str(self.state["file"])
+        return os.path.join(_home(os.environ), file[2:]) if file.startswith("~/") else file
+
+    @property
+    def companion_file(self) -> str:
+        """The file of tallyd's own about the choice: the whole of it, or what the product's own cannot hold."""
+        return os.path.join(self.state_dir, "consent", "%s.json" % self.product)
+
+    @property
+    def keys(self) -> "dict[str, str]":
+        """What the state file calls what it holds; what is missing here it has no place for."""
+        if self.state is not None:
+            return dict(self.state["keys"])
+        keys = dict(_OWN_KEYS, mode="mode") if self.modes else dict(_OWN_KEYS)
+        return dict(keys, user="user_id") if self.identity.get("kind") == "user" else keys
+
+    @property
+    def needs_companion(self) -> bool:
+        """Whether the product's own file has no place for a date."""
+        return self.state is not None and "updated" not in self.state["keys"]
+
+    def register(self, field: str, names: "Iterable[str]") -> None:
+        """Let names of `field` through, beside those of before. Raises for what are none."""
+        new = [names] if isinstance(names, str) else names
+        known = self.registered.get(field, frozenset())
+        # Another set in its place: whoever screens meanwhile sees the one or the other.
+        self.registered[field] = known.union([one for one in new if isinstance(one, str)])
+
+    def consent(self) -> Consent:
+        """The decision by the first rule that has something to say."""
+        is_on = self.verdict()
+        if is_on is False:
+            return Consent("off")
+        stored = self.stored()
+        if is_on is None:
+            is_on = stored.choice == "on"
+            if stored.choice == "none":
+                is_on = self.consent_rules.get("default", "off") == "on"
+        if not is_on:
+            return Consent("off")
+        # Switched on by a variable, nobody was asked in which way: the one that knows no person.
+        mode = "anonymous" if self.modes else "on"
+        decision = Consent(stored.mode if stored.choice == "on" else mode, stored)
+        kind = self.identity.get("kind", "random")
+        if kind == "random":
+            decision.id = stored.id
+        elif kind == "user":
+            decision.id = stored.user if decision.mode == "identified" else ""
+        return decision
+
+    def verdict(self) -> "bool | None":
+        """What stands before the stored choice says; None when it says nothing."""
+        rules, environ = self.consent_rules, os.environ
+        if self._is_off or self._is_forbidden(environ):
+            return False
         if _do_not_track(rules.get("do_not_track", "set"), environ.get("DO_NOT_TRACK", "")):
-            return None
+            return False
         for switch in rules.get("env", ()):
             value = environ.get(switch["name"], "").strip().lower()
             if value:
                 # Unknown text never enables: whoever writes TELEMETRY=disabled means it.
-                return 0.0 if value in [one.lower() for one in switch.get("on", ())] else None
-        if rules.get("ci", "tag") == "off" and _is_ci(environ):
-            return None
-        stored = self._stored()
-        if stored is not None:
-            is_on, since = stored
-            return since if is_on else None
-        return 0.0 if rules.get("default", "off") == "on" else None
+                return value in [one.strip().lower() for one in switch.get("on", ())]
+        if rules.get("ci", "tag") == "off" and is_ci(environ):
+            return False
+        if rules.get("terminal", "any") == "required":
+            if self._has_terminal is None:
+                # Once: a host that replaces its stdout for a while was started at a terminal.
+                self._has_terminal = os.isatty(1)
+            if not self._has_terminal:
+                return False
+        return None
 
-    def screen(
-        self,
-        moved: "list[Moved]",
-        events: "list[tuple[str, float, dict[str, Any]]]",
-    ) -> Screened:
-        """What the contract lists of these counts and events; the rest is lost as an error."""
-        screened = Screened()
-        for place, one in enumerate(moved):
-            counted = self._count(*one)
-            if counted is not None:
-                screened.counts.append((place, counted, one[3]))
-            else:
-                screened.lose("error", one[3])
-        for place, (name, at, properties) in enumerate(events):
-            told = self._event(name, at, properties)
-            if told is not None:
-                screened.events.append((place, told, 1))
-            else:
-                screened.lose("error", 1)
-        return screened
-
-    def _count(self, source: "Source", key: "Key", _: int, count: int) -> "list[Any] | None":
-        """One entry of a delta's counts; None for what is not listed, and for whatever is odd."""
+    def stored(self) -> Stored:
+        """What the state file says. Damage of every kind is an answer."""
         try:
-            ok, values = key
-            listed = self._listed(source.event, "rollup")
-            kept = _fields(listed.get("dimensions", {}), dict(zip(source.names, values)))
-            measures = dict.fromkeys(listed["measures"], 0)
-            measures[listed["measures"][0]] = count
-            if not ok and len(measures) > 1:
-                measures[listed["measures"][1]] = count
-            return [source.event, kept, measures]
-        except Exception:
-            return None
-
-    def _event(self, name: str, at: float, properties: "dict[str, Any]") -> "list[Any] | None":
-        """One entry of a delta's events; None as for counts."""
-        try:
-            kept = _fields(self._listed(name, "event").get("properties", {}), properties)
-            return [name, instant(at), kept]
-        except Exception:
-            return None
-
-    def _listed(self, event: str, kind: str) -> "dict[str, Any]":
-        listed: "dict[str, Any]" = self._events[event]
-        if listed["kind"] != kind:
-            raise ValueError("%s is no %s" % (event, kind))
-        return listed
-
-    def _stored(self) -> "tuple[bool, float] | None":
-        """(choice, since) of the state file; None when nobody chose. Damage reads as off."""
-        file = self._state_file()
-        try:
+            file = self.state_file
             os.lstat(file)
         except FileNotFoundError:
-            return None
+            if self.state is None or not os.path.lexists(self.companion_file):
+                return Stored("none")
         except OSError:
-            return False, 0.0
+            return Stored("damaged")
         # Only where there is a file is the reading of one worth its import.
-        from tallyd_client._state import stored_choice
+        from tallyd_client._state import read_stored
 
-        return stored_choice(file, self._state or {})
+        return read_stored(self, file)
 
-    def _state_file(self) -> str:
-        if self._state is None:
-            return os.path.join(self.state_dir, "consent", "%s.json" % self.product)
-        file = str(self._state["file"])
-        return os.path.join(_home(os.environ), file[2:]) if file.startswith("~/") else file
+    def _is_forbidden(self, environ: "Any") -> bool:
+        """Whether a policy file says off, or cannot be understood: it was not put there to say yes."""
+        for file in (
+            _machine_file(environ),
+            os.path.join(self.config_dir, "policy.toml"),
+            environ.get("TALLYD_POLICY_FILE", ""),
+        ):
+            try:
+                if not file:
+                    continue
+                if not os.path.isabs(file):
+                    return True
+                os.lstat(file)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError:
+                return True
+            from tallyd_client._forbidden import forbids
 
-    def _fill(
-        self, listed: "dict[str, Any]", version: str, given: "dict[str, Any]"
-    ) -> "dict[str, Any]":
-        facts: "dict[str, Any]" = {}
-        for name, spec in listed.items():
-            origin = spec.get("from", "host")
-            if origin == "version":
-                facts[name] = version
-            elif origin.startswith("runtime"):
-                facts[name] = _runtime_fact(name if origin == "runtime" else origin[8:])
-            elif name in given:
-                facts[name] = given[name]
-        cleaned = {name: _clean(listed[name], value) for name, value in facts.items()}
-        return {name: value for name, value in cleaned.items() if value is not None}
+            if forbids(file, self.product):
+                return True
+        return False
 
 
 def directories(environ: "Any") -> "tuple[str, str]":
@@ -197,6 +273,11 @@ def directories(environ: "Any") -> "tuple[str, str]":
     return found[0], found[1]
 
 
+def is_ci(environ: "Any") -> bool:
+    """Whether this is continuous integration."""
+    return environ.get("CI", "").strip().lower() not in _FALSE_WORDS
+
+
 def _home(environ: "Any") -> str:
     home: str = environ.get("HOME" if os.name != "nt" else "USERPROFILE", "")
     home = home or os.path.expanduser("~")
@@ -205,92 +286,13 @@ def _home(environ: "Any") -> str:
     return home
 
 
-def _load(file: "str | os.PathLike[str]") -> "dict[str, Any]":
-    """The tables of a contract file, with its text and digest. Costs 12 ms: build the contract."""
-    import hashlib
-
-    import tomllib
-
-    # A number would be the host's own descriptor, closed by us.
-    with open(os.fspath(file), "rb") as opened:
-        content = opened.read()
-    text = content.decode("utf-8")
-    return dict(tomllib.loads(text), digest=hashlib.sha256(content).hexdigest(), text=text)
+def _machine_file(environ: "Any") -> str:
+    if os.name != "nt":
+        return _MACHINE_FILE
+    return os.path.join(environ.get("ProgramData") or "C:\\ProgramData", "tallyd", "policy.toml")
 
 
 def _do_not_track(rule: str, value: str) -> bool:
     if rule == "ignore":
         return False
     return bool(value) if rule == "any" else value.strip().lower() not in _FALSE_WORDS
-
-
-def _is_ci(environ: "Any") -> bool:
-    return environ.get("CI", "").strip().lower() not in _FALSE_WORDS
-
-
-def _runtime_fact(name: str) -> "Any":
-    if name == "os":
-        return sys.platform
-    if name == "arch":
-        # os.uname, not platform.machine: importing platform costs 3 ms.
-        machine = os.uname().machine if hasattr(os, "uname") else ""
-        machine = (machine or os.environ.get("PROCESSOR_ARCHITECTURE", "")).lower()
-        return _ARCHES.get(machine, machine)
-    return {
-        "ci": _is_ci(os.environ),
-        "runtime": "python",
-        "runtime_version": "%d.%d.%d" % sys.version_info[:3],
-        "runtime_major": sys.version_info[0],
-    }.get(name)
-
-
-def _fields(listed: "dict[str, Any]", given: "dict[str, Any]") -> "dict[str, Any]":
-    """The listed fields of `given`, cleaned. Raises when a required one is missing or bad."""
-    kept = {}
-    for name, spec in listed.items():
-        value = _clean(spec, given[name]) if name in given else None
-        if value is not None:
-            kept[name] = value
-        elif not spec.get("optional"):
-            raise ValueError("%s is missing or not as listed" % name)
-    return kept
-
-
-def _clean(spec: "dict[str, Any]", value: "Any") -> "Any":
-    """`value` as the contract lets it be recorded, of a plain type; None when it does not."""
-    kind = spec["type"]
-    if kind in _TEXT_TYPES:
-        alphabet, longest = _TEXT_TYPES[kind]
-        longest = spec.get("max", longest)
-        if not isinstance(value, str):
-            return None
-        if not spec.get("cut"):
-            good = len(value) <= longest and alphabet.issuperset(value)
-            return "".join(value) or None if good else None
-        # Names that others choose are cut to their alphabet and length; of a name of megabytes
-        # nobody waits for the end.
-        return "".join([one for one in value[:1024] if one in alphabet])[:longest] or None
-    if kind == "enum":
-        return _same(spec["values"], value)
-    if kind == "boolean":
-        return value if isinstance(value, bool) else None
-    if kind == "list":
-        of = dict(spec, type=spec.get("of", "token"))
-        if not isinstance(value, (list, tuple)):
-            return None
-        good = [one for one in [_clean(of, item) for item in value] if one is not None]
-        return good[: spec["max_items"]]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return _same(spec["labels"], value) if kind == "bucket" else None
-    if kind == "bucket":
-        # The number stays here; only its bucket's name goes on. Lower edges are inclusive.
-        return spec["labels"][sum(1 for edge in spec["edges"] if value >= edge)]
-    if kind == "int" and isinstance(value, int):
-        within = spec.get("min", 0) <= value <= spec.get("max", _MAX_INTEGER)
-        return int(value) if within else None
-    return None
-
-
-def _same(listed: "list[str]", value: "Any") -> "str | None":
-    """The listed text that equals `value`: the contract's own, never the one that was given."""
-    return listed[listed.index(value)] if isinstance(value, str) and value in listed else None
