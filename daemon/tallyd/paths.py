@@ -104,9 +104,14 @@ class Paths:
             found.append(("policy file", Path(named)))
         return [*found, ("user policy", self.user_policy)]
 
+    @property
+    def agreements(self) -> Path:
+        """The texts of the contracts in force, `<product>.toml` each."""
+        return self.state / "agreed"
+
     def agreed(self, product: str) -> Path:
         """The text of the contract in force."""
-        return self.state / "agreed" / f"{product}.toml"
+        return self.agreements / f"{product}.toml"
 
     def once(self, product: str) -> Path:
         """One empty file per event that a host has told once for this machine."""
