@@ -8,13 +8,14 @@ SOURCES := daemon ingest client_stub tests benchmarks
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test race bench check format lint types layers fix requirements clean
+.PHONY: help demo test race thorough bench check format lint types layers fix requirements clean
 
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
 	@echo "make test          run the tests"
 	@echo "make test-pythons  the quick tests on the other Pythons installed"
 	@echo "make race          say no before every single step of a flush and of a drop"
+	@echo "make thorough      try every property with all its examples"
 	@echo "make bench         what a count, a start, a merge, an idle minute and a stop cost"
 	@echo "make check         format, lint, types and import layers, as CI does"
 	@echo "make fix           format, and mend what the linter can"
@@ -30,6 +31,10 @@ test: $(VENV)/.dev
 # `tallyd off` before every single step; the suite tries every fourth.
 race: $(VENV)/.dev
 	@TALLYD_EVERY_STEP=1 $(PYTHON) -m pytest tests/crash/test_a_no_between_any_two_steps.py
+
+# Every property with all its examples; the suite tries a sixth of them.
+thorough: $(VENV)/.dev
+	@TALLYD_THOROUGH=1 $(PYTHON) -m pytest tests/stations
 
 bench: $(VENV)/.dev
 	@PYTHONPATH=tests $(PYTHON) benchmarks/figures.py

@@ -6,14 +6,14 @@ import dataclasses
 import inspect
 
 import pytest
-from hypothesis import given, settings
-from support.contracts import versions
-from support.gateway import contract_of
+from hypothesis import given
+from support.contracts import contract_to_edit, versions
+from support.drawn import examples
 from tallyd.contract import Contract, fields, model, parse_contract
 from tallyd.contract.diff import IGNORED, RULES, Change, Kind, compare, is_wider
 
 MORE, LESS, OTHER = Kind.MORE, Kind.LESS, Kind.OTHER
-CODEGRAPH = contract_of("codegraph")
+CODEGRAPH = contract_to_edit()
 POSTHOG = b"""contract = 1
 [product]
 name = "tool"
@@ -317,7 +317,7 @@ def test_the_collected_things_come_first_and_each_is_told_once():
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(both=versions())
 def test_every_change_has_a_place_and_a_whole_sentence_on_one_line(
     both: tuple[Contract, Contract],

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.contracts import DAYS
-from support.gateway import contract_of
+from support.contracts import DAYS, contract_to_edit
 from tallyd.contract import Contract, parse_contract
 from tallyd.contract.fields import Boolean, Enum, Integer, List, Number, Record, Text
 from tallyd.contract.intersect import intersect
 from tallyd.contract.model import Event, Rollup, Sampling, SingleEvent
 from tallyd.contract.screen import screen_event
 
-CODEGRAPH = contract_of("codegraph")
+CODEGRAPH = contract_to_edit()
 START = b"""contract = 1
 [product]
 name = "tool"

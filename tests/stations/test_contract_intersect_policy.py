@@ -7,12 +7,12 @@ import hashlib
 from typing import Any
 
 import pytest
-from support.gateway import contract_of
+from support.contracts import contract_to_edit
 from tallyd.contract import Contract, parse_contract
 from tallyd.contract.intersect import intersect
 from tallyd.contract.model import EnvSwitch
 
-CODEGRAPH = contract_of("codegraph")
+CODEGRAPH = contract_to_edit()
 
 
 def edited(*edits: tuple[str, str]) -> Contract:
@@ -97,6 +97,22 @@ def test_the_stricter_consent_is_in_force():
         ).consent
         wanted = dataclasses.replace(old, grace_s=3600.0, ci_disables=True)
         assert wanted == policy
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wanted"),
+    [("any", "set", "any"), ("any", "ignore", "any"), ("set", "ignore", "set")],
+)
+def test_the_stricter_reading_of_do_not_track_is_in_force(one: Any, other: Any, wanted: str):
+    contracts = [
+        dataclasses.replace(
+            CODEGRAPH, consent=dataclasses.replace(CODEGRAPH.consent, do_not_track=rule)
+        )
+        for rule in (one, other)
+    ]
+
+    assert wanted == intersect(*contracts).consent.do_not_track
+    assert wanted == intersect(*reversed(contracts)).consent.do_not_track
 
 
 def test_a_way_of_being_on_stays_where_both_versions_have_it():

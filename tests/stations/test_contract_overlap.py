@@ -35,6 +35,7 @@ TYPES: list[tuple[str, str, Kind, Kind]] = [
     ('"redacted", switch = "A", max = 9', '"redacted", switch = "A", max = 10', MORE, LESS),
     ('"redacted", switch = "A"', '"redacted", switch = "B"', MORE, MORE),
     ('"bucket", edges = [5, 9], labels = ["a", "b", "c"]', '"bucket", edges = [5], labels = ["a", "b"]', LESS, MORE),
+    ('"bucket", edges = [5, 9], labels = ["a", "b", "c"]', '"bucket", edges = [7], labels = ["a", "b"]', MORE, MORE),
     ('"bucket", edges = [5], labels = ["a", "b"]', '"bucket", edges = [6], labels = ["a", "b"]', MORE, MORE),
     ('"bucket", edges = [5], labels = ["a", "b"]', '"bucket", edges = [5], labels = ["b", "a"]', MORE, MORE),
     ('"list", max_items = 1', '"list", of = "label", max_items = 1', MORE, LESS),
@@ -88,6 +89,32 @@ def test_a_field_inside_an_item_has_a_place_and_a_name_of_its_own():
 
     assert (change.place, change.kind) == ("events.report.properties.field.fields.a", MORE)
     assert "field.a` may now be up to 2 (1 before)" in change.words
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('"redacted", switch = "A"', '"redacted", switch = "B"'),
+        ('"token"', '"uuid"'),
+        ('"label", max = 100', '"hash"'),
+        ('"hash"', '"hash", length = 32'),
+        ('"enum", values = ["a"]', '"token", registered = true'),
+        ('"enum", values = ["a"]', '"enum", values = ["b"]'),
+        ('"enum", values = ["a b"]', '"token"'),
+        ('"int", max = 3', '"number", min = 3.5'),
+        ('"int"', '"boolean"'),
+        ('"list", max_items = 3', '"list", of = "int", max_items = 3'),
+        ('"names"', '"list", max_items = 3'),
+    ],
+)
+def test_types_that_may_have_nothing_in_common_have_nothing_in_common(one: str, other: str):
+    """An id is no name, whatever it is written with; free text goes with the switch that was named."""
+    there, back = (
+        overlap(*(typed(kind).events["report"].fields["field"].type for kind in pair))
+        for pair in ((one, other), (other, one))
+    )
+
+    assert (there, back) == (None, None)
 
 
 EVERY_TYPE = [

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.contracts import DAYS, EVENTS, SWITCHES, WORDS, contracts, some, versions
+from support.drawn import examples
 from support.values import given_fields, keeps
 from tallyd.contract import Contract, parse_contract
 from tallyd.contract.consent import Choice, StoredChoice, resolve
@@ -16,7 +17,7 @@ from tallyd.contract.intersect import intersect
 from tallyd.contract.model import Rollup
 from tallyd.contract.screen import has_expired, screen_counts, screen_envelope, screen_event
 
-bounded = settings(max_examples=150, deadline=None)
+bounded = examples(150)
 PINNED = ("endpoint.", "identity.")
 
 
@@ -97,7 +98,7 @@ def test_an_envelope_that_passes_under_both_passes_under_each_as_it_is(drawn: An
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     both_versions=versions(),
     words=st.fixed_dictionaries({}, optional=dict.fromkeys(SWITCHES, some(*WORDS, "what"))),

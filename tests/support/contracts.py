@@ -14,6 +14,8 @@ from typing import Any
 from hypothesis import strategies as st
 from tallyd.contract import Contract, parse_contract
 
+from support.processes import ROOT
+
 DAYS = ("2027-01-01", "2027-07-01", "2028-01-01")
 WORDS = ("0", "off", "no", "1", "on", "yes")
 SWITCHES = ("TOOL_TELEMETRY", "TOOL_STATS", "TOOL_QUIET")
@@ -97,7 +99,7 @@ def _optional() -> st.SearchStrategy[dict[str, Any]]:
 
 def _usual(draw: Any, name: str, kinds: tuple[str, ...]) -> str:
     """The type that a name says, but for one in eight."""
-    kind = name.removeprefix("s_")
+    kind = name.removeprefix("s_").removeprefix("e_")
     return kind if kind in kinds and draw(st.integers(0, 7)) else draw(some(*kinds))
 
 
@@ -223,7 +225,7 @@ def contract_tables(draw: Any, product: str = "tool") -> dict[str, Any]:
     groups = {
         name: draw(_type("hash")) | {"about": "Which one."} for name in draw(subset(("g1", "g2")))
     }
-    envelope = draw(subset(("version", "token", "int", "enum", "list")))
+    envelope = draw(subset(("e_version", "e_token", "e_int", "e_enum", "e_list")))
     return {
         "contract": 1,
         "product": product_table,
@@ -277,6 +279,11 @@ def _mixed(draw: Any, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any
         for name in names
         if draw(st.integers(0, 7))
     }
+
+
+def contract_to_edit() -> Contract:
+    """CodeGraph's contract as it once was: it stands still, so that what is edited in it is found."""
+    return parse_contract((ROOT / "tests/vectors/contract_to_edit.toml").read_bytes(), "old.toml")
 
 
 def contract_from(tables: Mapping[str, Any]) -> Contract:

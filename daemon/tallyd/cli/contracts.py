@@ -170,13 +170,17 @@ def _put(text: str, output: str | None, again: str, *, is_check: bool) -> int:
             with open(output, "wb") as opened:
                 opened.write(content)
             is_stale = False
-    except FileNotFoundError:
-        is_stale = True
     except OSError as error:
+        if is_check and isinstance(error, FileNotFoundError):
+            return _stale(output, again)
         what = "cannot be read" if is_check else "cannot be written"
         raise StateUnusable(f"{output} {what}: {error.strerror}") from None
     if is_stale:
-        say(f'tallyd: {output} is stale; run "{again}"')
-        return EXIT_STALE
+        return _stale(output, again)
     say(f"{output} is {'as the contract says' if is_check else 'written'}")
     return 0
+
+
+def _stale(output: str, again: str) -> int:
+    say(f'tallyd: {output} is stale; run "{again}"')
+    return EXIT_STALE

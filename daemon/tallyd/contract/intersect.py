@@ -81,8 +81,9 @@ def intersect(old: Contract, new: Contract) -> Contract:
 def _event(old: Event, new: Event) -> Event | None:
     """The event with what both list of it; None when it lacks something that `old` requires."""
     rates = {one.sampling.field for one in (old, new) if one.sampling is not None}
-    fields = _fields(_without(rates, old.fields), _without(rates, new.fields))
-    required = {name for name, one in old.fields.items() if not one.is_optional} - rates
+    own = {name: one for name, one in old.fields.items() if name not in rates}
+    fields = _fields(own, new.fields)
+    required = {name for name, one in own.items() if not one.is_optional}
     if not required <= fields.keys():
         return None
     sampling = _sampling(old.sampling, new.sampling)
@@ -149,10 +150,6 @@ def _sampling(old: Sampling | None, new: Sampling | None) -> Sampling | None:
     if old is None or new is None:
         return old or new
     return old if old.rate < new.rate else new
-
-
-def _without(names: set[str], fields: Mapping[str, Field]) -> dict[str, Field]:
-    return {name: one for name, one in fields.items() if name not in names}
 
 
 def _earlier(one: str, other: str) -> str:
