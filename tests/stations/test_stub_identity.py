@@ -377,3 +377,17 @@ print("hashlib" in sys.modules, client.project("/srv/x") is not None)
 
 def test_every_python_has_the_same_sha256():
     assert _identity.sha256_of(b"x") == hashlib.sha256(b"x").hexdigest()
+
+
+@pytest.mark.slow
+def test_a_handler_that_asks_while_its_own_thread_is_asking_waits_a_moment_only(
+    new_client: NewClient, home: Path
+):
+    """A signal may come in the middle of a look; whoever holds the lock then is below the handler."""
+    client = new_client(tool(*_OWN_PROJECT), NAME)
+    with client._looking:
+        hashed = client.project("/srv/x")
+        client.counter("used", what="a")()
+    client.drain()
+
+    assert (hashed is not None, len(texts(home, NAME))) == (True, 1)

@@ -347,6 +347,22 @@ def test_damage_of_every_kind_means_off_also_with_a_companion_that_says_on(
     assert decide(tool(state)) == _OFF
 
 
+@pytest.mark.parametrize("state", [OWN_STATE, _STRICT], ids=["lenient", "strict"])
+def test_a_pipe_that_says_on_is_no_file(home: Path, decide: Decide, state: str):
+    """What it says can be read once, and by whoever comes first."""
+    file = home / ".tool/state.json"
+    file.parent.mkdir()
+    os.mkfifo(file)
+    writing = os.open(file, os.O_RDWR)
+    try:
+        os.write(writing, b'{"on": true}')
+        found = decide(tool(state))
+    finally:
+        os.close(writing)
+
+    assert found == _OFF
+
+
 def test_a_byte_order_mark_is_no_damage(home: Path, decide: Decide):
     put(home / ".tool/state.json", b"\xef\xbb\xbf" + b'{"on": true}')
 

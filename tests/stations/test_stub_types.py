@@ -56,6 +56,7 @@ _CASES: list[tuple[dict[str, Any], Any, Any]] = [
     (_LABEL, "@scope/pkg (beta)", "@scope/pkg (beta)"),
     (_LABEL, "A / B", "A / B"),
     *((_LABEL, one, None) for one in ("/home/al", "in /home/al", "(/etc/x)", "C:/Users", "a://b")),
+    *((one, "see http://x", None) for one in (_LABEL, _CUT_LABEL)),
     (_CUT_LABEL, "Some Editor® 2", "Some Editor 2"),
     *((_CUT_LABEL, one, None) for one in ("~/notes", "x ~/notes", "a\\b", "D:/x", "a\tb", "/x")),
     ({"type": "version"}, "1.4.2-rc.1+5", "1.4.2-rc.1+5"),
