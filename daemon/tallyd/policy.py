@@ -37,6 +37,8 @@ def bans_on(product: str, paths: Paths, environ: Mapping[str, str]) -> Bans:
     wishes, damaged = [], []
     for rule, file in paths.policies(environ):
         try:
+            if not file.is_absolute():
+                raise ValueError("is not absolute")
             off, excepted = _read(file)
         except ValueError as problem:
             damaged.append(f"{rule} ({file} {problem})")
@@ -84,6 +86,8 @@ def _read(file: Path) -> tuple[bool | list[str], list[str]]:
         content = read_regular(file, STATE_FILE_MAX_BYTES, may_be_link=True)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
+    if content is None and file.is_symlink():
+        raise ValueError("is a link to nothing")
     if content is None:
         return False, []
     values = flat_toml.read(content.decode("utf-8-sig"))

@@ -115,6 +115,9 @@ def _choice(
 ) -> tuple[Choice, Mode | Literal["on"], bool | None]:
     if modes and keys.mode:
         mode = values.get(keys.mode)
+        if keys.enabled and values.get(keys.enabled) is False:
+            # Two keys that disagree: whoever is stricter wins.
+            mode = "off"
         if mode is not None and mode not in modes:
             raise ValueError(f"{keys.mode} is none of {', '.join(modes)}")
         if mode is None:

@@ -298,6 +298,18 @@ def test_a_reset_makes_another_id_and_leaves_the_choice(pipeline: Pipeline):
     assert made not in (None, _KTX["installId"])
 
 
+def test_where_two_keys_disagree_the_stricter_one_wins(pipeline: Pipeline):
+    text = (CONTRACTS / "pipelex.toml").read_text()
+    start, end = text.index("[state]"), text.index("[identity]")
+    contract = parse_contract((text[:start] + text[end:]).encode(), "x.toml")
+    own = pipeline.around.paths.choice("pipelex")
+    own.parent.mkdir(parents=True)
+    own.write_text('{"enabled": false, "mode": "anonymous"}')
+
+    found = choices.read_choice(contract, pipeline.around.paths, pipeline.environ).stored
+    assert Choice.OFF is found.choice
+
+
 def test_an_indent_is_kept(pipeline: Pipeline):
     file = adopt(
         pipeline,

@@ -84,6 +84,19 @@ def test_an_administrators_policy_may_be_a_link(pipeline: Pipeline, machine: Pat
     assert pipeline.view().consent.is_on
 
 
+def test_a_link_to_nothing_and_a_place_relative_to_nobody_knows_what_forbid_everything(
+    pipeline: Pipeline, machine: Path
+):
+    found = [pipeline.view().consent.is_on]
+    pipeline.environ["TALLYD_POLICY_FILE"] = "policy.toml"
+    found.append(pipeline.view().consent.is_on)
+    del pipeline.environ["TALLYD_POLICY_FILE"]
+    machine.symlink_to("nowhere.toml")
+    found.append(pipeline.view().consent.is_on)
+
+    assert [True, False, False] == found
+
+
 def test_no_choice_and_no_variable_overrules_a_policy(pipeline: Pipeline, machine: Path):
     machine.write_text("off = true")
     pipeline.environ["TALLYD_DEMO_TELEMETRY"] = "1"
