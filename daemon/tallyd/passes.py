@@ -160,6 +160,7 @@ class Passes:
                 await self.in_thread(self._forget, view)
             return
         await self.in_thread(keep_agreement, view, self._around)
+        await self.in_thread(self._ask_for_notice, view)
         await self.in_thread(retention.keep_to_decision, self._store, view)
         await self.in_thread(spool.prepare, view.spool)
         entries = await self.in_thread(spool.list_new, view.name, view.spool)
@@ -224,14 +225,18 @@ class Passes:
         return seal.freeze(self._store, view, machine_id or "", now)
 
     def _ask_for_notice(self, view: ProductView) -> None:
-        """Where a product's notice comes right before the first send, ask for it when there is one."""
-        is_waited_for = view.pending or not view.gate.is_open
-        if (
-            view.consent.is_on
-            and is_waited_for
-            and view.notice_shown_at is None
-            and view.registered.consent.notice_when == "before-send"
-            and seal.is_due(self._store, view, self._clock.now())
+        """Ask the next host to show the notice where it does not do so by itself.
+
+        That is for a wider contract (whoever chose once was asked, and is silent by default), and
+        where a product's notice comes right before the first send, once there is something to send.
+        """
+        if not view.consent.is_on or view.notice_shown_at is not None:
+            return
+        is_before_send = (
+            not view.gate.is_open and view.registered.consent.notice_when == "before-send"
+        )
+        if view.pending is not None or (
+            is_before_send and seal.is_due(self._store, view, self._clock.now())
         ):
             notices.ask_for(view.registered, self._around.paths)
 

@@ -194,6 +194,54 @@ def test_codegraph_arrives_as_its_sample(home):
         assert (body, ours["product"]) == (sample, "codegraph")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["cli", "default-notice"])
+def test_a_wider_contract_is_told_of_by_the_host_and_only_then_in_force(home, source):
+    """Whoever said yes once, or was told once, hears of more before more of it leaves."""
+    config = vector("codegraph_config.json") | {"consent_source": source}
+    adopt(home, ".codegraph/telemetry.json", json.dumps(config))
+    start = at("2026-09-21T10:00:00.000Z")
+    client = {"version": "1.6.2"}
+    with system(
+        home, "codegraph", "2026-09-21T10:00:00.000Z", "CODEGRAPH_TELEMETRY_ENDPOINT"
+    ) as it:
+
+        def use(day: int, *kinds: str) -> str:
+            """Count on the day before, then let the daemon do its round today."""
+            then = start + (day - 1) * _DAY_S
+            steps = [
+                {
+                    "event": "usage_rollup",
+                    "at": then + place,
+                    "props": {"kind": kind, "name": "explore"},
+                    "count": 1,
+                    "errors": 0,
+                }
+                for place, kind in enumerate(kinds)
+            ]
+            printed = it.host(steps, client=client)
+            it.pipeline.clock.time = start + day * _DAY_S
+            it.deliver()
+            return printed
+
+        printed = [use(day, "mcp_tool") for day in (0, 1, 2, 3)]
+        wider = home / "wider.toml"
+        wider.write_text(
+            it.contract.read_text().replace('"cli_command"]', '"cli_command", "hook"]')
+        )
+        it.contract = wider
+        printed += [use(day, "mcp_tool", "hook") for day in (4, 5, 6, 7)]
+        notices = [text.count("codegraph collects pseudonymous") for text in printed]
+        arrived = [
+            {event["props"]["kind"] for event in batch["events"]} for batch in it.recorder.batches
+        ]
+
+    # Before the first send for those who never chose; once more for the wider contract, for all.
+    assert notices == [0, int(source != "cli"), 0, 0, 0, 1, 0, 0]
+    with_hook = [place for place, kinds in enumerate(arrived) if "hook" in kinds]
+    assert (with_hook, len(arrived) > 2) == ([len(arrived) - 2, len(arrived) - 1], True), arrived
+
+
 # --- ktx: posthog-batch, a strict file, a project's hash ------------------------------------------
 
 _KTX_ENVELOPE = ("cliVersion", "nodeVersion", "osPlatform", "osRelease", "arch", "runtime", "isCi")

@@ -94,7 +94,7 @@ def test_a_link_to_nothing_and_a_place_relative_to_nobody_knows_what_forbid_ever
     machine.symlink_to("nowhere.toml")
     found.append(pipeline.view().consent.is_on)
 
-    assert [True, False, False] == found
+    assert found == [True, False, False]
 
 
 def test_no_choice_and_no_variable_overrules_a_policy(pipeline: Pipeline, machine: Path):
