@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import anyio
 import pytest
 from support.clock import DAY_S, TODAY
@@ -14,6 +16,9 @@ from tallyd.intake import IntakeCount, merge_batch
 from tallyd.limits import MAX_SUM, MERGE_BATCH_FILES
 
 _MANY = MERGE_BATCH_FILES + 3
+
+CHOSEN = "2026-11-19T12:00:00.000Z"
+ID = "5d0c7a16-2f0e-4c1b-9b58-7e41d2aa9f03"
 
 
 def test_deltas_of_many_processes_become_one_row(pipeline: Pipeline):
@@ -295,3 +300,40 @@ def test_a_database_that_was_moved_away_is_not_written_on(pipeline: Pipeline):
         pipeline.intake()
 
     assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "merged"),
+    [
+        (None, 1),
+        ({"since": CHOSEN, "id": ID}, 1),
+        # The id was made after the host had looked.
+        ({"since": CHOSEN, "id": None}, 1),
+        ({"since": None, "id": ID}, 0),
+        ({"since": None, "id": None}, 0),
+        ({"since": "2026-11-01T00:00:00.000Z", "id": ID}, 0),
+        ({"since": CHOSEN, "id": "0" * 8 + ID[8:]}, 0),
+    ],
+)
+def test_a_delta_that_was_counted_under_another_decision_is_never_merged(
+    pipeline: Pipeline, said: dict[str, str | None] | None, merged: int
+):
+    """However late it was renamed: its name's instant is after the choice in every case."""
+    file = pipeline.around.paths.choice("tallyd-demo")
+    file.parent.mkdir(parents=True)
+    stored = {"enabled": True, "machine_id": ID, "consent_source": "cli", "updated_at": CHOSEN}
+    file.write_text(json.dumps(stored))
+    pipeline.drop(delta(consent=said))
+    done = pipeline.intake()
+
+    assert (done.merged, done.predating, pipeline.tally().new) == (merged, 1 - merged, 0)
+
+
+@pytest.mark.parametrize(
+    "said", [[], "off", {"since": 1}, {"id": 5}, {"id": "x" * 300}, {"since": {}}]
+)
+def test_a_decision_that_is_none_is_malformed(pipeline: Pipeline, said: object):
+    pipeline.drop(delta(consent=said))
+    pipeline.intake()
+
+    assert (pipeline.tally().bad, pipeline.tally().counted) == (1, None)
