@@ -155,7 +155,7 @@ def _refuse_twice(table: Table, events: Mapping[str, Event]) -> None:
         seen.add(wire_name)
         measures = event.measures if isinstance(event, Rollup) else ()
         inner = [
-            *((one.wire_name or at) for at, one in event.fields.items() if not one.is_group),
+            *((one.wire_name or at) for at, one in event.fields.items()),
             *measures,
         ]
         if len(set(inner)) != len(inner):

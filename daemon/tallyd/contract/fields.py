@@ -12,8 +12,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from tallyd.contract.redact import one_line
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -192,6 +190,8 @@ class Redacted:
         """The text, redacted once more: the host that did it first may have been an older one."""
         if not isinstance(value, str):
             return REFUSED
+        from tallyd.contract.redact import one_line  # noqa: PLC0415 - 2 ms of patterns that few need
+
         return one_line(value, self.max_length) or REFUSED
 
 
