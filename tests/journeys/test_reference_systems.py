@@ -424,8 +424,10 @@ def _own(one: Json) -> Json:
 def test_pipelex_anonymous_arrives_as_its_sample_each_event_from_a_stranger(home):
     said = vector("pipelex_events.json")
     samples = [said["just_enabled"], said["anonymous"], said["anonymous"]]
-    found = _pipelex(home, "anonymous", samples)
+    # The id that once was given stays in the file, and there alone.
+    found = _pipelex(home, "anonymous", samples, user="user-41")
 
+    assert "user-41" not in json.dumps(found)
     flag = {"$process_person_profile": False}
     wanted = [{**one["properties"], **flag} for one in samples]
     assert in_order([_own(one) for one in found]) == in_order(wanted)

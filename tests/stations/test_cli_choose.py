@@ -116,6 +116,37 @@ def test_reset_gives_another_id_deletes_what_was_not_sent_and_keeps_the_choice(h
     assert after["machine_id"] not in (before, None)
 
 
+def test_reset_with_a_daemon_deletes_also_what_has_no_id_yet(home):
+    """CodeGraph makes its id right before the first send, and no notice was shown yet."""
+    tallyd(home, "contract", "add", str(CONTRACTS / "codegraph.toml"), DO_NOT_TRACK="1")
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    counts = [["usage_rollup", {"kind": "mcp_tool", "name": "explore"}, {"count": 2}]]
+    whole = delta("codegraph", day=today, counts=counts, envelope={})
+    with daemon(home):
+        drop(home / "state", whole, product="codegraph", at=time.time())
+        tallyd(home, "flush")
+        before = show(home, "codegraph")
+        tallyd(home, "reset", "codegraph")
+        after = status(home)["products"]["codegraph"]
+
+    assert (len(before), show(home, "codegraph"), after["machine_id"]) == (1, [], None)
+
+
+def test_a_yes_takes_the_contract_that_is_registered_then_as_a_whole(home):
+    """What was new in it waits for nobody's notice any more."""
+    codegraph = CONTRACTS / "codegraph.toml"
+    tallyd(home, "contract", "add", str(codegraph))
+    tallyd(home, "on", "codegraph")
+    text = codegraph.read_text().replace('"cli_command"]', '"cli_command", "hook"]')
+    (home / "wider.toml").write_text(text)
+    tallyd(home, "contract", "add", str(home / "wider.toml"))
+    waits = [status(home)["products"]["codegraph"]["contract"]["in_force"]]
+    tallyd(home, "on", "codegraph")
+    waits.append(status(home)["products"]["codegraph"]["contract"]["in_force"])
+
+    assert waits == [False, True]
+
+
 def test_reset_of_a_product_that_is_off_leaves_it_off_without_an_id(home):
     _register(home)
     tallyd(home, "off", "tallyd-demo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from support.clock import NOON
 from support.pipeline import Pipeline
+from support.processes import CONTRACTS
 from tallyd import buckets, choices, heartbeat
 from tallyd.lock import Holder
 from tallyd.runs import StopReason
@@ -75,3 +76,14 @@ def test_a_product_that_does_not_list_them_or_is_off_keeps_nothing(pipeline: Pip
 
     kept = pipeline.read(lambda sql: sql.execute("SELECT count(*) FROM event").fetchone()[0])
     assert kept == 0
+
+
+def test_a_product_whose_hosts_derive_its_id_is_told_of_nothing(pipeline: Pipeline):
+    """Nobody but its hosts knows in whose name it would be."""
+    events = '\n[events.daemon_started]\nkind = "event"\nabout = "Up."\n'
+    text = (CONTRACTS / "dot-ai.toml").read_text().replace("\n[never]", f"{events}\n[never]")
+    pipeline.register("dot-ai", text=text.encode())
+    _start(pipeline)
+
+    kept = pipeline.read(lambda sql: sql.execute("SELECT DISTINCT product FROM event").fetchall())
+    assert kept == [("tallyd-demo",)]

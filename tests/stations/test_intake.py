@@ -337,3 +337,34 @@ def test_a_decision_that_is_none_is_malformed(pipeline: Pipeline, said: object):
     pipeline.intake()
 
     assert (pipeline.tally().bad, pipeline.tally().counted) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("derived", "kept"),
+    [
+        ("cluster_7e6b7fc9d701cade", 1),
+        ("local_7e6b7fc9d701cade", 1),
+        (None, 0),
+        ("7e6b7fc9d701cade", 0),
+        ("cluster_7e6b", 0),
+        ("cluster_7E6B7FC9D701CADE", 0),
+        ("somebody@example.com", 0),
+    ],
+)
+def test_a_derived_id_is_one_of_its_contracts_kind_or_what_came_with_it_is_lost(
+    pipeline: Pipeline, derived: str | None, kept: int
+):
+    pipeline.register("dot-ai")
+    event = ["server_stopped", f"{TODAY}T10:00:00.000Z", {"uptime_seconds": 5}]
+    whole = delta("dot-ai", counts=[], events=[event], envelope={}, id=derived)
+    pipeline.drop(whole, product="dot-ai")
+    pipeline.intake("dot-ai")
+    found = pipeline.read(
+        lambda sql: sql.execute(
+            "SELECT fields FROM event JOIN envelope ON envelope.id = envelope_id"
+        ).fetchall()
+    )
+    lost = pipeline.read(lambda sql: losses.totals(sql, "dot-ai"))
+
+    assert (len(found), lost.get("screened", 0)) == (kept, 1 - kept)
+    assert derived is None or kept == 0 or derived in found[0][0]

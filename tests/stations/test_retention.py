@@ -119,3 +119,17 @@ def test_of_a_single_day_that_is_too_much_only_the_excess_goes(pipeline: Pipelin
     pipeline.keep_bounds()
 
     assert (len(pipeline.rows()), pipeline.tally().lost) == (7, {"cap": 6})
+
+
+def test_what_hosts_keep_for_the_machine_goes_with_a_no(pipeline: Pipeline):
+    """Which events were told once, and a stand-in for an id that could not be derived."""
+    paths = pipeline.around.paths
+    kept = [paths.once("tallyd-demo") / "first_run", paths.identity("tallyd-demo")]
+    for file in kept:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    before = [file.exists() for file in kept]
+    pipeline.environ["DO_NOT_TRACK"] = "1"
+    pipeline.intake()
+
+    assert (before, [file.exists() for file in kept]) == ([True, True], [False, False])

@@ -186,6 +186,24 @@ def test_consent_is_checked_last_before_every_socket(pipeline: Pipeline, turn_of
         assert recorder.bodies == []
 
 
+def test_a_no_that_comes_while_the_database_is_asked_is_heard(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+):
+    """After the last view of the product, before the socket."""
+    asked = ledger.requests_since
+
+    def slow(*arguments):
+        _off(pipeline)
+        return asked(*arguments)
+
+    with recording() as recorder:
+        _ready(pipeline, recorder)
+        monkeypatch.setattr(ledger, "requests_since", slow)
+        pipeline.deliver()
+
+        assert recorder.bodies == []
+
+
 @pytest.mark.parametrize("turn_off", [_off, _do_not_track])
 def test_off_deletes_everything_unsent(pipeline: Pipeline, turn_off):
     with recording() as recorder:

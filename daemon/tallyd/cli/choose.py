@@ -94,13 +94,12 @@ def on(arguments: argparse.Namespace) -> int:
 
 def reset(arguments: argparse.Namespace) -> int:
     """Begin anew under another id; the choice stays as it is."""
-    from tallyd import choices, spool
+    from tallyd import choices
 
     around = locate()
     product = arguments.product
     contract = around.registry.get(product)
     choices.reset_id(contract, around.paths, around.environ, time_now())
-    spool.purge(around.paths.spool(product))
     _forget(around, [product])
     print_lines(
         [f"{product} begins anew: what was not sent is deleted, and what comes has another id"]
