@@ -146,12 +146,14 @@ class Machine:
         self.tell(client, event, **{**props, **more})
 
     def tell(self, client: Client, event: str, **props: Any) -> None:
-        """One event or one count, told and dropped."""
+        """One event or one count, told and dropped; a moment goes by."""
         if self.constants["events"][event]["kind"] == "rollup":
             client.rollup(event, *props)(*props.values())
         else:
             client.event(event, **props)
         client.drain()
+        # Files are merged in the order of their names, which begin with the millisecond.
+        self.clock.pass_s(0.01)
 
     def dropped(self) -> list[str]:
         """The deltas that wait in the spool."""
