@@ -6,9 +6,11 @@ and `<digest>.wanted`, by which the daemon asks the next host to show it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tallyd.contract.days import instant, unix_of
+from tallyd.errors import StateUnusable
 from tallyd.files import read_regular, replace_file
 
 if TYPE_CHECKING:
@@ -37,7 +39,11 @@ def mark_shown(contract: Contract, paths: Paths, now: float) -> None:
 
 
 def ask_for(contract: Contract, paths: Paths) -> None:
-    """Ask the next host to show the notice: something would leave. Raises StateUnusable."""
+    """Ask the next host to show the notice: something would leave.
+
+    Best effort, for where no mark can be made no notice can be recorded either, and nothing leaves.
+    """
     wanted = paths.notices(contract.product) / f"{contract.short_digest}.wanted"
-    if not wanted.exists():
-        replace_file(wanted, b"")
+    with suppress(StateUnusable):
+        if not wanted.exists():
+            replace_file(wanted, b"")
