@@ -21,8 +21,17 @@ from pathlib import Path
 
 from support.clock import FakeClock
 from support.deltas import delta, drop, tool_calls
+from support.hosts import PYTHONS, find_python
 from support.pipeline import Pipeline
-from support.processes import CONTRACTS, DEMO_CONTRACT, daemon, environ_of, status, tallyd
+from support.processes import (
+    CONTRACTS,
+    DEMO_CONTRACT,
+    STUB,
+    daemon,
+    environ_of,
+    status,
+    tallyd,
+)
 from support.recorder import recording
 
 _ROUNDS = 9
@@ -96,6 +105,46 @@ def _processes(home: Path) -> list[tuple[str, str, str]]:
         )
         for name, one in samples.items()
     ]
+
+
+def _imports(home: Path) -> list[tuple[str, str, str]]:
+    """The stub with a real product's built constants, on every Python that is installed here.
+
+    By `-X importtime`: own modules and what they pull in, and the generated module, once compiled.
+    """
+    contract = str(CONTRACTS / "codegraph.toml")
+    tallyd(home, "contract", "build", contract, "--python", str(home / "_telemetry.py"))
+    code = (
+        "import tallyd_client, _telemetry\n"
+        "tallyd_client.Client(contract=_telemetry.CONTRACT, version='1.0')"
+    )
+    environ = environ_of(home, PYTHONPATH=os.pathsep.join([str(STUB), str(home)]))
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    rows = []
+    for version in PYTHONS:
+        python = find_python(version)
+        if python is None:
+            continue
+        taken = []
+        for _ in range(_ROUNDS * 4):
+            done = subprocess.run(
+                [python, "-X", "importtime", "-c", code],
+                env=environ,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            lines = [line.split("|") for line in done.stderr.splitlines() if line.count("|") == 2]
+            own = [one for one in lines if one[2].strip() in ("tallyd_client", "_telemetry")]
+            taken.append(sum(int(one[1]) for one in own) / 1000)
+        rows.append(
+            (
+                f"stub and built constants, imported by Python {version}",
+                f"{_median(taken):.2f} ms (best {min(taken):.2f})",
+                "≤ 1.0 ms",
+            )
+        )
+    return rows
 
 
 def _merge(home: Path, files: int) -> tuple[str, str, str]:
@@ -192,6 +241,7 @@ def main() -> None:
         for step, work in (
             ("counting", _ns_of_a_count),
             ("starting processes", lambda: _processes(_made(root / "processes"))),
+            ("importing", lambda: _imports(_made(root / "imports"))),
             ("merging", lambda: [_merge(_made(root / "merge"), 5000)]),
             ("idling for 30 s", lambda: _idle(_made(root / "idle"), 30)),
             ("stopping", lambda: _stops(root)),

@@ -129,8 +129,8 @@ def run_host(home: Path, code: str, *flags: str, **how: Any) -> subprocess.Compl
 
 
 @cache
-def python_of(version: str) -> str:
-    """The path of that version of Python. Without it the test is skipped, saying so."""
+def find_python(version: str) -> str | None:
+    """The path of that version of Python, None when it is not installed."""
     candidates = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     found = shutil.which(f"python{version}")
     for candidate in [*map(str, candidates), *([found] if found else [])]:
@@ -139,7 +139,12 @@ def python_of(version: str) -> str:
         ).stdout
         if said.startswith(f"Python {version}."):
             return candidate
-    return pytest.skip(f"Python {version} is not installed")
+    return None
+
+
+def python_of(version: str) -> str:
+    """The path of that version of Python. Without it the test is skipped, saying so."""
+    return find_python(version) or pytest.skip(f"Python {version} is not installed")
 
 
 @contextmanager
