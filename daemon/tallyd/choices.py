@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tallyd.contract.consent import Choice, StoredChoice
@@ -45,6 +45,8 @@ class ChoiceFile:
     user: str = ""
     values: Mapping[str, object] = field(default_factory=dict)
     content: bytes | None = None
+    # Where the damaged file went that a choice has replaced.
+    kept: Path | None = None
 
 
 def read_choice(contract: Contract, paths: Paths, environ: Mapping[str, str]) -> ChoiceFile:
@@ -133,16 +135,18 @@ def write_choice(
         keys.user: user if mode == "identified" else None,
         keys.source: "cli",
         keys.notice: True,
-        keys.notice_at: had.get(keys.notice_at) or instant(now),
-        keys.notice_version: had.get(keys.notice_version) or 1,
         keys.created: had.get(keys.created) or instant(now),
         keys.updated: instant(now),
     }
-    _write(contract, choice, changes)
+    if is_on:
+        # Whoever says yes was told of what it is; a "no" tells of no notice.
+        changes[keys.notice_at] = had.get(keys.notice_at) or instant(now)
+        changes[keys.notice_version] = had.get(keys.notice_version) or 1
+    kept = _write(contract, choice, changes)
     if keys.path and not keys.updated:
         beside = {"choice": mode, "updated_at": instant(now)}
         replace_file(paths.choice(contract.product), json.dumps(beside).encode("ascii"))
-    return read_choice(contract, paths, environ)
+    return replace(read_choice(contract, paths, environ), kept=kept)
 
 
 def reset_id(
@@ -207,14 +211,14 @@ def _object(file: Path) -> Mapping[str, object]:
     return said if isinstance(said, dict) else {}
 
 
-def _write(contract: Contract, choice: ChoiceFile, changes: Mapping[str, object]) -> None:
-    """Change what was read. Raises StateUnusable, also when it changed since.
+def _write(contract: Contract, choice: ChoiceFile, changes: Mapping[str, object]) -> Path | None:
+    """Change what was read; says where a damaged file went. Raises StateUnusable, also when it changed.
 
     Two who write at once, a user's "no" among them, must not undo one another.
     """
     is_damaged = choice.stored.choice is Choice.DAMAGED
-    if is_damaged and (choice.file.is_symlink() or choice.file.is_dir()):
-        raise StateUnusable(f"{choice.file} is not a plain file", "remove it and choose again")
+    if is_damaged and choice.file.is_dir() and not choice.file.is_symlink():
+        raise StateUnusable(f"{choice.file} is a directory", "remove it and choose again")
 
     def is_unchanged() -> bool:
         try:
@@ -227,7 +231,7 @@ def _write(contract: Contract, choice: ChoiceFile, changes: Mapping[str, object]
     # A damaged file is replaced whole, by the choice that its user has just made; what stood there
     # stays beside it.
     base = None if is_damaged else choice.content
-    if is_damaged:
-        keep_beside(choice.file, ".damaged")
+    kept = keep_beside(choice.file, ".damaged") if is_damaged else None
     content = changed(base, named, keys_of(contract))
     replace_file(choice.file, content, only_if=is_unchanged)
+    return kept

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+# Nobody mends a tenth damaged file who left nine.
+_KEPT_MAX = 9
 # What `replace_file`, here and in the stub, writes beside before it renames.
 _BESIDE = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp", re.ASCII)
 
@@ -88,14 +90,23 @@ def read_regular(file: Path, max_bytes: int, *, may_be_link: bool = False) -> by
     return content
 
 
-def keep_beside(file: Path, ending: str) -> None:
-    """Keep what stands in `file` under another name too, before it is replaced. Best effort."""
-    beside = file.with_name(file.name + ending)
-    try:
-        beside.unlink(missing_ok=True)
-        os.link(file, beside)
-    except OSError:
-        return
+def keep_beside(file: Path, ending: str) -> Path | None:
+    """Keep what stands in `file` under another name too, before it is replaced; None if that fails.
+
+    For the user alone from now on, and never in the place of what was kept before.
+    """
+    for place in range(1, _KEPT_MAX + 1):
+        beside = file.with_name(f"{file.name}{ending}" + (f"-{place}" if place > 1 else ""))
+        try:
+            os.link(file, beside, follow_symlinks=False)
+            if not beside.is_symlink():
+                beside.chmod(0o600)
+        except FileExistsError:
+            continue
+        except OSError:
+            return None
+        return beside
+    return None
 
 
 def remove_tree(place: Path) -> None:

@@ -102,7 +102,7 @@ def merge_batch(
         for entry, delta in readable:
             if entry.id not in known:
                 fresh.append(entry.id)
-                _fold_delta(fold, view.contract, delta, now)
+                _fold_delta(fold, view.contract_at(entry.dropped_at or 0.0), delta, now)
         fold.lost[Cause.MALFORMED] += done.quarantined
         buckets.add_sums(sql, view.name, fold.sums)
         buckets.add_events(sql, view.name, fold.events)

@@ -175,15 +175,16 @@ class Passes:
             )
             done.add(count)
             del entries[: count.seen]
+        if not entries:
+            await self.in_thread(keep_agreement, view, self._around, is_spool_empty=True)
         if done.seen:
             _log.info(logs.line("intake", product=view.name, **asdict(done)))
 
     async def _forget_product(self, product: str) -> None:
-        view = await self.in_thread(self._look, product)
-        await self.in_thread(retention.purge, self._store, view, self._around.paths)
+        await self.in_thread(retention.purge, self._store, product, self._around.paths)
 
     def _forget(self, view: ProductView) -> None:
-        retention.purge(self._store, view, self._around.paths)
+        retention.purge(self._store, view.name, self._around.paths)
         choices.forget_id(view.registered, self._around.paths, self._around.environ)
         self._around.registry.forget_agreement(view.name)
 

@@ -43,7 +43,9 @@ class ProductView:
 
     `contract` is the one in force, by which everything is screened; `registered` is what its host
     brought. They differ while the registered one is wider and its notice (`pending`) has to be
-    shown: then the one in force lists what both list. `machine_id` is None where there is none yet,
+    shown: then the one in force lists what both list. Once that is over, `earlier` is what was in force
+    until `in_force_from` (Unix s): what was dropped before is screened by it, whenever it is merged.
+    `machine_id` is None where there is none yet,
     and "" where the user's mode promises none.
     """
 
@@ -51,6 +53,8 @@ class ProductView:
     registered: Contract
     is_agreed: bool
     pending: Gate | None
+    earlier: Contract | None
+    in_force_from: float
     consent: Consent
     gate: Gate
     machine_id: str | None
@@ -59,6 +63,12 @@ class ProductView:
     choice_file: Path
     notice_dir: Path
     endpoint: str
+
+    def contract_at(self, dropped_at: float) -> Contract:
+        """The contract that was in force when something was dropped (Unix s)."""
+        if self.earlier is not None and dropped_at < self.in_force_from:
+            return self.earlier
+        return self.contract
 
     @property
     def name(self) -> str:
@@ -85,6 +95,8 @@ def look_at(product: str, around: Surroundings, now: float) -> ProductView:
     consent = decide(registered, choice, around)
     agreement = around.registry.agreement(product)
     in_force, is_agreed, pending = registered, False, None
+    earlier: Contract | None = None
+    in_force_from = 0.0
     if agreement.contract is None:
         # An explicit choice stands for the contract that it was made under, the first one seen.
         is_agreed = consent.is_explicit and not agreement.is_damaged
@@ -94,17 +106,21 @@ def look_at(product: str, around: Surroundings, now: float) -> ProductView:
             pending = notice_gate(registered.consent.grace_s, shown_at, now)
             if pending.is_open:
                 pending = None
+                earlier = _intersection(agreement.contract, registered)
+                in_force_from = (shown_at or 0.0) + registered.consent.grace_s
             else:
                 in_force = _intersection(agreement.contract, registered)
                 # Its switches and its state file go on to count, as long as it is in force.
-                earlier = choices.read_choice(agreement.contract, paths, environ)
-                consent = stricter(consent, decide(agreement.contract, earlier, around))
+                stored = choices.read_choice(agreement.contract, paths, environ)
+                consent = stricter(consent, decide(agreement.contract, stored, around))
     in_force = _with_key(in_force, environ)
     return ProductView(
         contract=in_force,
         registered=registered,
         is_agreed=is_agreed,
         pending=pending,
+        earlier=earlier,
+        in_force_from=in_force_from,
         consent=consent,
         gate=may_leave(consent, registered.consent.grace_s, shown_at, now, is_agreed=is_agreed),
         machine_id=_machine_id(registered, consent, choice),
@@ -156,9 +172,16 @@ def still_stands(view: ProductView, around: Surroundings) -> bool:
     return seen == (consent.mode, Decision(consent.effective_from, machine_id))
 
 
-def keep_agreement(view: ProductView, around: Surroundings) -> None:
-    """Write down that the registered contract is in force, once it is. Raises StateUnusable."""
+def keep_agreement(
+    view: ProductView, around: Surroundings, *, is_spool_empty: bool = False
+) -> None:
+    """Write down that the registered contract is in force, once it is. Raises StateUnusable.
+
+    Where another one was in force until a moment ago, not before all that was dropped then is merged.
+    """
     if not (view.consent.is_on and view.gate.is_open and view.pending is None):
+        return
+    if view.earlier is not None and not is_spool_empty:
         return
     agreed = around.registry.agreement(view.name).contract
     if agreed is None or agreed.digest != view.registered.digest:

@@ -8,10 +8,12 @@ at any point: what is left is swept after an hour.
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from typing import TYPE_CHECKING
 
+from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.files import replace_file
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ def to_forget(request: Path) -> list[str]:
         said = json.loads(request.read_bytes() or b"[]")
     except (OSError, ValueError, RecursionError):
         return []
-    return [one for one in said if isinstance(one, str)] if isinstance(said, list) else []
+    # A name that is a path would lead out of the spool.
+    names = said if isinstance(said, list) else []
+    return [one for one in names if isinstance(one, str) and re.fullmatch(PRODUCT_NAME, one)]
 
 
 def wait(

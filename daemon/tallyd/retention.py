@@ -55,18 +55,18 @@ def keep_bounds(store: Store, view: ProductView, now: float) -> None:
     spool.trim_quarantine(view.spool)
 
 
-def purge(store: Store, view: ProductView, paths: Paths) -> None:
+def purge(store: Store, product: str, paths: Paths) -> None:
     """Remove every unsent trace of a product whose user said no. Raises StateUnusable."""
-    spool.purge(view.spool)
+    spool.purge(paths.spool(product))
     # What hosts keep for the machine: which events were told once, and a stand-in for an id.
-    remove_tree(paths.once(view.name))
-    remove_tree(paths.identity(view.name))
+    remove_tree(paths.once(product))
+    remove_tree(paths.identity(product))
     with store.reading() as sql:
-        if not any(place.holds_any(sql, view.name) for place in _OF_A_PRODUCT):
+        if not any(place.holds_any(sql, product) for place in _OF_A_PRODUCT):
             return
     with store.transaction() as sql:
         for place in _OF_A_PRODUCT:
-            place.remove_all(sql, view.name)
+            place.remove_all(sql, product)
     # A deleted row's bytes stay in the file and its log until they are written over: a "no" means
     # those too.
     store.scrub()

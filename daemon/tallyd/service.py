@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from tallyd import __version__, heartbeat, lock, logs, requests, retention
-from tallyd.errors import StateMoved, TallydError
+from tallyd.errors import NotRegistered, StateMoved, TallydError
 from tallyd.files import make_directory
 from tallyd.limits import FLUSH_LOOK_S, HEARTBEAT_INTERVAL_S, RETENTION_INTERVAL_S
 from tallyd.passes import Passes
@@ -102,9 +102,12 @@ def forget(around: Surroundings, clock: Clock, products: Iterable[str]) -> None:
     """
     with _single_instance(around, clock, "flush") as (store, _):
         for product in products:
-            view = look_at(product, around, clock.now())
-            retention.purge(store, view, around.paths)
-            if not view.consent.is_on:
+            retention.purge(store, product, around.paths)
+            try:
+                is_on = look_at(product, around, clock.now()).consent.is_on
+            except NotRegistered:
+                is_on = False
+            if not is_on:
                 around.registry.forget_agreement(product)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tallyd.contract.model import Mode
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
-_USER_MAX_CHARS = 256
+USER_MAX_CHARS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,11 @@ def read_values(content: bytes, keys: StateFile) -> dict[str, object]:
     # UTF-8 and nothing that json would guess; editors put a byte order mark before it.
     text = content.decode("utf-8-sig")
     try:
-        values = flat_toml.read(text) if keys.format == "toml" else json.loads(text)
+        values = (
+            flat_toml.read(text)
+            if keys.format == "toml"
+            else json.loads(text, object_pairs_hook=_unique)
+        )
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     except ValueError as error:
@@ -84,8 +88,8 @@ def understand(values: Mapping[str, object], contract: Contract) -> Said:
     if machine_id is not None and not (isinstance(machine_id, str) and _UUID.fullmatch(machine_id)):
         raise ValueError(f"{keys.id} is not a UUID")
     user = values.get(keys.user) if keys.user else None
-    if user is not None and not (isinstance(user, str) and len(user) <= _USER_MAX_CHARS):
-        raise ValueError(f"{keys.user} is not a text of at most {_USER_MAX_CHARS} characters")
+    if user is not None and not (isinstance(user, str) and len(user) <= USER_MAX_CHARS):
+        raise ValueError(f"{keys.user} is not a text of at most {USER_MAX_CHARS} characters")
     updated = values.get(keys.updated) if keys.updated else None
     since = updated if isinstance(updated, str) and unix_of(updated) is not None else None
     user = user.strip() if isinstance(user, str) else ""
@@ -108,6 +112,14 @@ def changed(content: bytes | None, changes: Mapping[str, object], keys: StateFil
     values = {} if content is None else read_values(content, keys)
     indent = _indent_of(content or b"")
     return (json.dumps({**values, **changes}, indent=indent) + "\n").encode("ascii")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        # A "no" may stand first and a "yes" after it: nobody knows which was meant.
+        raise ValueError("a key stands twice")
+    return values
 
 
 def _choice(

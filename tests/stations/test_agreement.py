@@ -89,6 +89,28 @@ def test_what_was_not_agreed_to_is_not_even_stored(pipeline: Pipeline):
     assert (pipeline.rows("codegraph"), b'"hook"' in everything) == ([], False)
 
 
+def test_what_was_counted_while_it_waited_stays_out_also_when_nobody_merged_it_then(
+    pipeline: Pipeline,
+):
+    """No daemon ran during the grace: what lies in the spool is as old as it was."""
+    with recording() as recorder:
+        text = _agreed(pipeline, recorder)
+        pipeline.register("codegraph", text=_wider(text))
+        pipeline.clock.pass_s(DAY_S - 60)
+        for kind, events in (("mcp_tool", ["crash"]), ("hook", [])):
+            counts = [["usage_rollup", {"kind": kind, "name": "explore"}, {"count": 2}]]
+            told = [[one, f"{YESTERDAY}T10:00:00.000Z", {}] for one in events]
+            whole = delta("codegraph", day=YESTERDAY, counts=counts, events=told, envelope={})
+            pipeline.drop(whole, product="codegraph")
+            pipeline.clock.pass_s(120)
+        between = pipeline.view("codegraph").earlier is not None
+        pipeline.intake("codegraph")
+        pipeline.deliver("codegraph")
+
+        assert _arrived(recorder) == ["hook", "mcp_tool"]
+        assert (between, pipeline.view("codegraph").earlier) == (True, None)
+
+
 def test_a_narrower_contract_takes_effect_at_once_and_needs_no_notice(pipeline: Pipeline):
     with recording() as recorder:
         text = _agreed(pipeline, recorder)

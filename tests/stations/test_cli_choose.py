@@ -94,10 +94,53 @@ def test_one_product_that_cannot_be_used_stops_no_other(home):
     done = run("tallyd", "off", "--all", environ=environ_of(home), check=False)
 
     assert (done.returncode, "broken" in done.stderr, _states(home)) == (
-        73,
+        0,
         True,
         {"tallyd-demo": "off"},
     )
+
+
+@pytest.mark.parametrize("with_daemon", [False, True])
+@pytest.mark.parametrize("damage", ["x = 1\n", None])
+def test_a_no_is_heard_also_where_the_contract_is_damaged_or_was_never_there(
+    home, with_daemon, damage
+):
+    _register(home)
+    _count(home)
+    registered = home / "config" / "contracts" / "tallyd-demo.toml"
+    whole = registered.read_text()
+    registered.unlink()
+    if damage:
+        registered.write_text(whole + damage)
+    with daemon(home) if with_daemon else contextlib.nullcontext():
+        drop(home / "state", at=time.time())
+        done = run("tallyd", "off", "tallyd-demo", environ=environ_of(home))
+    registered.write_text(whole)
+    after = status(home)["products"]["tallyd-demo"]
+
+    assert "policy.toml forbids tallyd-demo" in done.stderr
+    assert (after["consent"]["decided_by"], show(home), after["spool"]["files"]) == (
+        "user policy",
+        [],
+        0,
+    )
+
+
+def test_a_yes_that_fails_lifts_no_ban(home):
+    _register(home)
+    tallyd(home, "off", "--all")
+    command = ("tallyd", "on", "--all", "--mode", "identified")
+    done = run(*command, environ=environ_of(home), check=False)
+
+    assert (done.returncode, "off = true" in (home / "config" / "policy.toml").read_text()) == (
+        64,
+        True,
+    )
+
+
+@pytest.mark.parametrize("name", ["../x", "A", "", "a b"])
+def test_what_is_no_products_name_is_told(home, name):
+    assert run("tallyd", "off", name, environ=environ_of(home), check=False).returncode == 64
 
 
 @pytest.mark.parametrize("with_daemon", [False, True])
@@ -193,7 +236,9 @@ def _consent(home: Path, product: str) -> tuple[str, str]:
         (["2"], ("anonymous", "stored choice")),
         (["anonymous"], ("anonymous", "stored choice")),
         (["3", "user-41"], ("identified", "stored choice")),
-        (["3", ""], ("anonymous", "stored choice")),
+        # No id is no yes to the mode that needs none.
+        (["3", ""], ("off", "default (nobody was asked yet)")),
+        (["3"], ("off", "default (nobody was asked yet)")),
         (["what?", "2"], ("anonymous", "stored choice")),
         ([""], ("off", "default (nobody was asked yet)")),
         (["q"], ("off", "default (nobody was asked yet)")),
@@ -216,7 +261,7 @@ def test_a_product_without_modes_is_asked_for_on_or_off(home):
     assert (
         code,
         _consent(home, "tallyd-demo"),
-        "[1]  off" in screen and "[2]  on" in screen and "[3]" not in screen,
+        "[1] off" in screen and "[2] on" in screen and "[3]" not in screen,
     ) == (0, ("off", "stored choice"), True)
 
 

@@ -41,8 +41,8 @@ def test_the_machines_policy_lies_in_etc():
         ('off = ["codegraph", "tallyd-demo"]', False),
         ('off = true\nexcept = ["tallyd-demo"]', True),
         ('off = true\nexcept = ["codegraph"]', False),
-        ('off = true # because\ncontact = "admin@example.com"', False),
-        ("on = true", True),
+        ("off = true # because", False),
+        ('off = ["tallyd-demo"]\nexcept = ["tallyd-demo"]', False),
     ],
 )
 def test_a_policy_says_off_to_all_or_to_some(pipeline: Pipeline, machine: Path, text, is_on):
@@ -53,7 +53,7 @@ def test_a_policy_says_off_to_all_or_to_some(pipeline: Pipeline, machine: Path, 
 
 @pytest.mark.parametrize(
     "text",
-    [b'off = "yes"', b"off = 1", b"off = [1]", b"off =", b"\xff", b"off = true\noff = false",
+    [b'off = "yes"', b"of = true", b"Off = true", b"[policy]\noff = true", b"off = 1", b"off = [1]", b"off =", b"\xff", b"off = true\noff = false",
      b'except = "all"', b"# " + b"x" * 70_000],
 )  # fmt: skip
 def test_a_policy_that_cannot_be_understood_forbids_everything_and_deletes_nothing(
@@ -128,6 +128,7 @@ def test_a_file_named_by_the_environment_comes_on_top_and_replaces_none(
         ("off = true", "off = true\nexcept = ['tallyd-demo']"),
         ("off = true\nexcept = ['a']", "off = true\nexcept = ['a', 'tallyd-demo']"),
         ("off = ['a', 'tallyd-demo']", "off = ['a']"),
+        ("off = ['tallyd-demo']", None),
         ("off = false", "off = false"),
     ],
 )
@@ -139,9 +140,37 @@ def test_a_yes_to_one_product_excepts_it_and_leaves_the_others_forbidden(
     paths.user_policy.write_text(before)
     policy.permit("tallyd-demo", paths)
 
-    said = [one for one in paths.user_policy.read_text().splitlines() if one[:1] != "#"]
-    assert after.replace("'", '"').splitlines() == [one.replace("'", '"') for one in said]
+    kept = paths.user_policy.read_text() if paths.user_policy.exists() else None
+    assert kept == (after if after is None else after.replace("'", '"') + "\n" * (before != after))
     assert ((), ("user policy",) if "true" in before else ()) == (
         policy.bans_on("tallyd-demo", paths, {}).wishes,
         policy.bans_on("b", paths, {}).wishes,
     )
+
+
+def test_a_ban_by_name_and_one_on_all_keep_each_others_comments(pipeline: Pipeline):
+    paths = pipeline.around.paths
+    paths.user_policy.parent.mkdir(parents=True, exist_ok=True)
+    paths.user_policy.write_text("# Mine.\noff = ['a'] # that one\n")
+    policy.forbid("b", paths)
+    by_name = [policy.bans_on(one, paths, {}).wishes for one in ("a", "b", "c")]
+    policy.forbid_all(paths)
+    all_of_them = [policy.bans_on(one, paths, {}).wishes for one in ("a", "c")]
+    policy.permit_all(paths)
+
+    rule = ("user policy",)
+    assert ([rule, rule, ()], [rule, rule]) == (by_name, all_of_them)
+    assert paths.user_policy.read_text().startswith("# Mine.\n")
+    assert policy.bans_on("c", paths, {}).wishes == ()
+
+
+def test_a_file_that_nobody_understands_is_kept_beside_the_one_that_replaces_it(
+    pipeline: Pipeline,
+):
+    paths = pipeline.around.paths
+    paths.user_policy.parent.mkdir(parents=True, exist_ok=True)
+    paths.user_policy.write_text("of = true\n")
+    policy.forbid("a", paths)
+
+    assert paths.user_policy.with_name("policy.toml.damaged").read_text() == "of = true\n"
+    assert tuple(policy.bans_on(one, paths, {}).wishes for one in "ab") == (("user policy",), ())

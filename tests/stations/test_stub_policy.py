@@ -58,7 +58,12 @@ _SAYINGS = [
     ('off = true\nexcept = ["ktx"]\n', False),
     ('off = ["tool"]\nexcept = ["tool"]\n', False),
     ('except = ["tool"]\n', True),
-    ('# by the administrator\nreason = "x"\noff = false\n[contact]\nmail = "x"\n', True),
+    ("# by the administrator\noff = false # for now\n", True),
+    # A word that nobody knows may be a slip of the pen.
+    ("of = true\n", False),
+    ('off = false\nreason = "x"\n', False),
+    ("[policy]\noff = true\n", False),
+    ("off = false\n[policy]\n", False),
     ("\ufeffoff = false\n", True),
     ('off = "tool"\n', False),
     ("off = 1\n", False),

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 _TIMES = 3
 _SAYINGS = {
     "off": "nothing is collected",
-    "on": "what the notice above says is collected",
-    "anonymous": "collected without any id of yours",
-    "identified": "collected under an id that you give",
+    "on": "usage data is collected, as the contract lists it",
+    "anonymous": "usage data is collected, under no lasting id",
+    "identified": "usage data is collected, under an id that you give",
 }
 # A name or a number in some register; more is no id of anybody's.
 _USER_MAX_CHARS = 256
@@ -76,7 +76,7 @@ def _answer(policy: "Policy", stdin: "TextIO", stderr: "TextIO") -> "tuple[str |
     _say(stderr, "%s: %s" % (policy.title, policy.notice))
     for number, choice in enumerate(choices, 1):
         _say(stderr, "  [%d] %s: %s" % (number, choice, _SAYINGS[choice]))
-    _say(stderr, "  [q] quit: decide later, nothing is collected until then")
+    _say(stderr, "  [q] quit: decide later; until then everything stays as it is")
     if policy.details and policy.details not in policy.notice:
         _say(stderr, "What it is about: %s" % policy.details)
     for _ in range(_TIMES):
@@ -97,13 +97,14 @@ def _choices(policy: "Policy") -> "list[str]":
     return [one for one in policy.modes if one != "identified" or "user" in policy.keys]
 
 
-def _with_user(choice: str, stdin: "TextIO", stderr: "TextIO") -> "tuple[str, str]":
+def _with_user(choice: str, stdin: "TextIO", stderr: "TextIO") -> "tuple[str | None, str]":
     if choice != "identified":
         return choice, ""
     user = _line("Your user id: ", stdin, stderr)
     if not user or not user.isprintable() or len(user) > _USER_MAX_CHARS:
-        _say(stderr, "That is no user id, so it stays anonymous.")
-        return "anonymous", ""
+        # Not the next best mode: nobody said yes to that one.
+        _say(stderr, "That is no user id; nothing was chosen.")
+        return None, ""
     return choice, user
 
 

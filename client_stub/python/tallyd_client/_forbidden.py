@@ -22,7 +22,11 @@ def forbids(file: str, product: str) -> bool:
         if content is None:
             return True
         text = content.decode("utf-8")
-        said = read(text[1:] if text[:1] == "\ufeff" else text)
+        text = text[1:] if text[:1] == "\ufeff" else text
+        said = read(text)
+        # A word that nobody knows may be a slip of the pen: `of = true` was meant to forbid.
+        if set(said) - {"off", "except"} or has_table(text):
+            return True
         excepted = _names(said.get("except", []))
         off = said.get("off", False)
         if isinstance(off, bool):
@@ -30,6 +34,11 @@ def forbids(file: str, product: str) -> bool:
         return product in _names(off)
     except Exception:
         return True
+
+
+def has_table(text: str) -> bool:
+    """Whether a flat file that can be read has a table, whose keys `read` passes over."""
+    return any(line.lstrip()[:1] == "[" for line in text.splitlines())
 
 
 def _names(value: "Any") -> "list[str]":

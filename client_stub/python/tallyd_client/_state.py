@@ -177,11 +177,20 @@ def read_content(file: str, *, follows_links: bool = False) -> "bytes | None":
     return content
 
 
+def _unique(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        # A "no" may stand first and a "yes" after it: nobody knows which was meant.
+        raise ValueError("a key stands twice")
+    return values
+
+
 class _Scanning:
     """What json.JSONDecoder tells its scanner."""
 
     strict = True
-    object_hook = object_pairs_hook = None
+    object_hook = None
+    object_pairs_hook = staticmethod(_unique)
     parse_float, parse_int, parse_constant = float, int, float
 
 
@@ -193,7 +202,7 @@ def read_json(text: str) -> "Any":
     except ImportError:
         import json
 
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique)
 
     # JSON's own white space and no other: what the daemon calls damage is damage here.
     text = text.strip(" \t\n\r")

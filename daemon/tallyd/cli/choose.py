@@ -6,6 +6,7 @@ user's own file is never changed without their asking, and a bare Enter never tu
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING
 from tallyd.cli.exits import EXIT_STATE, EXIT_USAGE
 from tallyd.cli.here import ask_daemon, locate, time_now
 from tallyd.cli.output import print_lines, say
-from tallyd.errors import AlreadyRunning, BadRequest, TallydError
+from tallyd.contract.parse import PRODUCT_NAME
+from tallyd.errors import AlreadyRunning, BadRequest, NotRegistered, TallydError
+from tallyd.state_file import USER_MAX_CHARS
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from tallyd.choices import ChoiceFile
     from tallyd.contract import Contract
     from tallyd.product import Surroundings
 
@@ -27,7 +31,7 @@ _LOCK_PATIENCE_S, _LOOK_S = 60.0, 0.1
 _MENU_TRIES = 3
 _MODE_TEXTS = {
     "off": "nothing is collected",
-    "on": "pseudonymous usage data is collected, as the contract lists it",
+    "on": "usage data is collected, as the contract lists it",
     "anonymous": "usage data is collected, under no lasting id",
     "identified": "usage data is collected, under an id that you give",
 }
@@ -44,10 +48,21 @@ def off(arguments: argparse.Namespace) -> int:
     if arguments.all:
         policy.forbid_all(around.paths)
 
-    def say_no(contract: Contract) -> None:
-        choices.write_choice(contract, around.paths, around.environ, mode="off", now=time_now())
+    def say_no(product: str) -> None:
+        try:
+            contract = around.registry.get(product)
+        except NotRegistered as problem:
+            # No contract says where its choice lies; a "no" is heard all the same.
+            policy.forbid(product, around.paths)
+            say(f"note: {problem}; until then {around.paths.user_policy} forbids {product}")
+        else:
+            _tell_of_damage(
+                choices.write_choice(
+                    contract, around.paths, around.environ, mode="off", now=time_now()
+                )
+            )
 
-    done, code = _each(products, around, say_no)
+    done, code = _each(products, say_no)
     # From here on nothing of it is merged or sent; what is left is to delete what waits.
     _forget(around, done)
     for product in done:
@@ -68,18 +83,24 @@ def on(arguments: argparse.Namespace) -> int:
     products = _named(arguments, around)
     if products is None:
         return EXIT_USAGE
-    if arguments.all:
-        policy.permit_all(around.paths)
 
-    def say_yes(contract: Contract) -> None:
+    def say_yes(product: str) -> None:
+        contract = around.registry.get(product)
         modes = contract.consent.modes
         mode = arguments.mode or ("anonymous" if "anonymous" in modes else "on")
         _store(contract, around, mode, arguments.user or "")
 
-    done, code = _each(products, around, say_yes)
+    done, code = _each(products, say_yes)
+    if arguments.all and not code:
+        # Last, for a yes that could not be stored must not lift what forbids.
+        policy.permit_all(around.paths)
     for product in done:
         view = look_at(product, around, time_now())
-        under = f"under the new id {view.machine_id}" if view.machine_id else "under no lasting id"
+        kinds = {"derived": "under the id that its hosts derive", "user": "under no lasting id"}
+        new = f"under the new id {view.machine_id}"
+        if view.consent.mode == "identified":
+            new = f"under your id {view.machine_id}"
+        under = new if view.machine_id else kinds.get(view.registered.identity.kind, "")
         what = view.consent.mode if view.consent.mode not in ("on", "off") else "on"
         print_lines(
             [
@@ -101,8 +122,13 @@ def reset(arguments: argparse.Namespace) -> int:
     contract = around.registry.get(product)
     choices.reset_id(contract, around.paths, around.environ, time_now())
     _forget(around, [product])
+    ids = {
+        "random": "what comes has another id",
+        "derived": "its hosts derive the same id again",
+        "user": "an id that you gave yourself stays, until you choose again",
+    }
     print_lines(
-        [f"{product} begins anew: what was not sent is deleted, and what comes has another id"]
+        [f"{product} begins anew: what was not sent is deleted; {ids[contract.identity.kind]}"]
     )
     return 0
 
@@ -119,7 +145,7 @@ def choose(arguments: argparse.Namespace) -> int:
         return EXIT_USAGE
     mode, user = _ask(contract)
     if mode is None:
-        say("nothing was chosen, and nothing has changed")
+        say("Nothing was chosen, and nothing has changed.")
         return 0
     _store(contract, around, mode, user)
     if mode == "off":
@@ -134,8 +160,8 @@ def _ask(contract: Contract) -> tuple[str | None, str]:
     modes = contract.consent.modes or ("off", "on")
     say(f"{contract.title}: {contract.about or 'usage data'}\nDetails: {contract.details}\n")
     for place, mode in enumerate(modes, 1):
-        say(f"  [{place}]  {mode:<11}{_MODE_TEXTS[mode]}")
-    say("  [q]  quit       decide later; until then nothing is collected\n")
+        say(f"  [{place}] {mode}: {_MODE_TEXTS[mode]}")
+    say("  [q] quit: decide later; until then everything stays as it is")
     for _ in range(_MENU_TRIES):
         answer = _line("Your choice: ")
         # Enter alone, or the end of the input, is no answer.
@@ -150,14 +176,15 @@ def _ask(contract: Contract) -> tuple[str | None, str]:
     return None, ""
 
 
-def _with_user(mode: str) -> tuple[str, str]:
+def _with_user(mode: str) -> tuple[str | None, str]:
     if mode != "identified":
         return mode, ""
-    user = _line("Your id (such as a name or an address; empty for none): ")
-    if user:
+    user = _line("Your user id: ")
+    if user and user.isprintable() and len(user) <= USER_MAX_CHARS:
         return mode, user
-    say("without an id it is anonymous")
-    return "anonymous", ""
+    # Not the next best mode: nobody said yes to that one.
+    say("That is no user id.")
+    return None, ""
 
 
 def _line(question: str) -> str | None:
@@ -175,8 +202,10 @@ def _store(contract: Contract, around: Surroundings, mode: str, user: str) -> No
         raise BadRequest(f"{contract.product} knows no {mode!r}", f"choose: {', '.join(modes)}")
     if mode == "identified" and not user:
         raise BadRequest("identified needs an id", "give it with --user")
-    choices.write_choice(
-        contract, around.paths, around.environ, mode=mode, now=time_now(), user=user
+    _tell_of_damage(
+        choices.write_choice(
+            contract, around.paths, around.environ, mode=mode, now=time_now(), user=user
+        )
     )
     if mode == "off":
         return
@@ -184,22 +213,32 @@ def _store(contract: Contract, around: Surroundings, mode: str, user: str) -> No
     around.registry.agree(contract)
 
 
+def _tell_of_damage(choice: ChoiceFile) -> None:
+    if choice.kept is not None:
+        say(
+            f"note: {choice.file} was damaged; what stood there, maybe an id too, is in {choice.kept}"
+        )
+
+
 def _named(arguments: argparse.Namespace, around: Surroundings) -> list[str] | None:
     """The products that a command line names; None, with a word of why, when it names none."""
     if bool(arguments.product) == arguments.all:
         say("tallyd: name one product, or say --all")
         return None
-    return around.registry.products() if arguments.all else [arguments.product]
+    if arguments.all:
+        return around.registry.products()
+    if re.fullmatch(PRODUCT_NAME, arguments.product, re.ASCII) is None:
+        say(f"tallyd: {arguments.product!r} is no product's name; it must match {PRODUCT_NAME}")
+        return None
+    return [arguments.product]
 
 
-def _each(
-    products: list[str], around: Surroundings, act: Callable[[Contract], None]
-) -> tuple[list[str], int]:
+def _each(products: list[str], act: Callable[[str], None]) -> tuple[list[str], int]:
     """Do `act` for each product; one that cannot be used stops no other. (those done, exit code)."""
     done, code = [], 0
     for product in products:
         try:
-            act(around.registry.get(product))
+            act(product)
             done.append(product)
         except TallydError as error:
             if len(products) == 1:
@@ -235,7 +274,10 @@ def _tell_of_this_shell(around: Surroundings, product: str, *, is_on: bool) -> N
     from tallyd import choices
     from tallyd.product import decide
 
-    contract = around.registry.get(product)
+    try:
+        contract = around.registry.get(product)
+    except NotRegistered:
+        return
     choice = choices.read_choice(contract, around.paths, around.environ)
     here = decide(contract, choice, around, may_enable=True)
     if here.is_on != is_on:

@@ -15,12 +15,13 @@ from tallyd.cli.here import locate, time_now
 from tallyd.cli.output import print_json, print_lines, say
 from tallyd.contract import ContractError, parse_contract
 from tallyd.contract.parse import CONTRACT_MAX_BYTES
-from tallyd.errors import StateUnusable
+from tallyd.errors import BadRequest, StateUnusable
 
 if TYPE_CHECKING:
     import argparse
 
     from tallyd.contract import Contract
+    from tallyd.product import Surroundings
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -99,6 +100,7 @@ def add(arguments: argparse.Namespace) -> int:
 
     contract = _read_file(arguments.file)
     around = locate()
+    _refuse_shared_file(contract, around)
     before = around.registry.agreement(contract.product).contract
     around.registry.add(contract)
     view = look_at(contract.product, around, time_now())
@@ -136,6 +138,22 @@ def list_all(arguments: argparse.Namespace) -> int:
     else:
         print_lines(render.contracts_text(found))
     return 0
+
+
+def _refuse_shared_file(contract: Contract, around: Surroundings) -> None:
+    """Two products with one state file would decide for one another."""
+    from tallyd.errors import NotRegistered
+
+    for product in around.registry.products():
+        try:
+            other = around.registry.get(product)
+        except NotRegistered:
+            continue
+        if product == contract.product or contract.state is None or other.state is None:
+            continue
+        if contract.state.path == other.state.path:
+            what = f"{contract.state.path} is the state file of {product}"
+            raise BadRequest(what, "give it one of its own")
 
 
 def _read(given: str) -> Contract:

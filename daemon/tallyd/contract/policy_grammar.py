@@ -129,6 +129,11 @@ def read_state(table: Table, policy: ConsentPolicy) -> StateFile:
     path = table.text("file")
     if not path.startswith(("~/", "/")):
         table.fail("file", f"{path!r} is not absolute", 'begin it with "~/" or "/"')
+    if ".." in path.split("/") or not path.endswith((".json", ".toml")):
+        # tallyd writes this file: it is the product's own choice, and nothing else of its user's.
+        table.fail(
+            "file", f"{path!r} is no state file", 'name a file like "~/.tool/telemetry.json"'
+        )
     keys = table.table("keys", required=True)
     for key in keys.values:
         if key not in STATE_KEYS:
