@@ -342,10 +342,7 @@ def test_c10_an_explicit_choice_suppresses_the_notice(
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["state", "state/notices", "its own", "in the way"])
 def test_c11_a_state_that_cannot_be_written_means_off_and_silence(
-    new_machine: NewMachine,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    what,
+    new_machine: NewMachine, capfd: pytest.CaptureFixture[str], what: str
 ):
     for name in ("codegraph", "ktx-v2"):
         machine = new_machine(name)
