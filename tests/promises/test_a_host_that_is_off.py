@@ -349,6 +349,7 @@ def test_a_daemon_reaches_out_for_no_product_that_is_off(home: Path, machine: st
     """What a wish forbids is deleted; what damage stops waits until it is mended."""
     strace = need("strace")
     products = MACHINES[machine]
+    put(home / "config" / "config.toml", "[daemon]\nrescan_interval_s = 1\n")
     clock, environ, files = FakeClock(time.time()), {}, {}
     with recording() as recorder, Pipeline.open(home, clock) as pipeline:
         for product, off in products.items():
