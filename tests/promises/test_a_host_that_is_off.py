@@ -43,6 +43,7 @@ with open(sys.argv[2]) as opened:
     how = json.load(opened)
 client = Client(contract["product"]["name"], "1.0.0", contract, **how)
 assert client.problem is None, client.problem
+client.project(os.getcwd())
 for name, event in contract["events"].items():
     if event["kind"] == "rollup":
         client.counter(name, tool="a")()
@@ -65,6 +66,8 @@ _CALLS = (
 _READ = re.compile(r"\bopen(at|at2)?\((?!.*(O_WRONLY|O_RDWR|O_CREAT|O_TRUNC))")
 _ID = "5d0c7a16-2f0e-4c1b-9b58-7e41d2aa9f03"
 _KTX_ON = {"enabled": True, "installId": _ID, "createdAt": "2026-01-01T00:00:00.000Z"}
+# Whole, and nothing but blanks behind it.
+_TOO_LARGE = json.dumps({"enabled": True}) + " " * 70_000
 _OWN = "state/consent/tallyd-demo.json"
 
 
@@ -137,7 +140,7 @@ WAYS = {
     "a link": Way(a_link),
     "a directory": Way(a_file(f"{_OWN}/x", "")),
     "a pipe that nobody writes": Way(a_pipe),
-    "a file that is too large": Way(a_file(_OWN, {"enabled": True, "x": "x" * 70_000})),
+    "a file that is too large": Way(a_file(_OWN, _TOO_LARGE)),
     "nobody was asked": Way(contract="pipelex"),
     "nobody switched it on": Way(contract="tallyd"),
     "the host's own word": Way(client={"off": True}),
@@ -284,7 +287,7 @@ MACHINES: dict[str, dict[str, Off]] = {
         "by-choice": Off(True, _writes({"enabled": False, "machine_id": _ID})),
         "cut-short": Off(False, _writes('{"enabled": tr')),
         "other-type": Off(False, _writes({"enabled": "no"})),
-        "too-large": Off(False, _writes({"enabled": True, "x": "x" * 70_000})),
+        "too-large": Off(False, _writes(_TOO_LARGE)),
         "linked": Off(False, _links),
         "directory": Off(False, _becomes_a_directory),
         # In continuous integration, whatever its file says.

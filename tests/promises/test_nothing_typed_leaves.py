@@ -406,6 +406,29 @@ def _plain(of: FieldType, planted: Planted) -> Any:
     raise AssertionError(of)
 
 
+@pytest.mark.parametrize("event_name", parsed(CASES["ktx-v2"]).events)
+def test_free_text_of_another_writer_is_redacted_before_it_is_kept(event_name: str):
+    contract = parsed(CASES["ktx-v2"])
+    run = Run(contract, Planted(), [], {"envelope": {}}, is_detailed=True, is_raw=True)
+    listed = contract.events[event_name].fields
+    good = {
+        key: _plain(one.type, run.planted)
+        for key, one in listed.items()
+        if not isinstance(one.type, ErrorClass | Bucket | Names) and not one.is_optional
+    }
+    good |= {key: {} for key, one in listed.items() if isinstance(one.type, Names)}
+    for key, one in listed.items():
+        if isinstance(one.type, Redacted):
+            texts = texts_not_for(one.type, run.planted.text, is_allowed=True)
+            said = [text for text in texts if isinstance(text, str)]
+            run.steps += [Step("event", event_name, {**good, key: text}) for text in said]
+    left = go(run)
+    check(run, left)
+
+    body = b"".join(left.bodies)
+    assert (b"[redacted]" in body, b"[path]" in body) == (bool(run.steps), bool(run.steps))
+
+
 def _hostile(of: FieldType, planted: Planted) -> list[Any]:
     """What never leaves, of this very machine as well."""
     machine: list[Any] = [

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from support.hosts import STUB, spool_of
 from support.inline_contracts import parsed
-from support.processes import CONTRACTS, background, environ_of, status, tallyd
+from support.processes import CONTRACTS, background, environ_of, status, tallyd, wait_for
 from support.recorder import Recorder, recording
 from support.tool import put
 from tallyd.contract.build import built
@@ -228,6 +228,9 @@ def test_after_a_reset_nothing_of_before_arrives_under_the_new_id(home: Path, ho
         it.count("sent before")
         it.drain()
         it.flush()
+        it.count("merged before")
+        it.drain()
+        wait_for(lambda: not it.waiting)
         it.count("dropped before")
         it.drain()
         it.count("counted before")
