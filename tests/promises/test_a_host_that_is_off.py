@@ -124,6 +124,7 @@ WAYS = {
     "continuous integration": Way(
         a_file(".ktx/telemetry.json", _KTX_ON), {"CI": "true"}, contract="ktx-v2"
     ),
+    "continuous integration, before there is a file": Way(environ={"CI": "1"}, contract="ktx-v2"),
     "no terminal": Way(a_file(".ktx/telemetry.json", _KTX_ON), contract="ktx-v1"),
     "the choice": Way(a_file(_OWN, {"enabled": False, "machine_id": _ID})),
     "the choice in a strict file": Way(
