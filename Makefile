@@ -34,7 +34,7 @@ race: $(VENV)/.dev
 
 # Every property with all its examples; the suite tries a sixth of them.
 thorough: $(VENV)/.dev
-	@TALLYD_THOROUGH=1 $(PYTHON) -m pytest tests/stations
+	@TALLYD_THOROUGH=1 $(PYTHON) -m pytest tests/stations tests/promises
 
 bench: $(VENV)/.dev
 	@PYTHONPATH=tests $(PYTHON) benchmarks/figures.py

@@ -168,6 +168,12 @@ def sizes(sql: sqlite3.Connection, product: str) -> tuple[int, int]:
     return days, count
 
 
+def count_events(sql: sqlite3.Connection, product: str) -> int:
+    """How many single events wait."""
+    found = sql.execute("SELECT count(*) FROM event WHERE product = ?", (product,)).fetchone()
+    return int(found[0])
+
+
 def count_sums(sql: sqlite3.Connection, product: str) -> int:
     """How many sums are stored: one per bucket and measure."""
     found = sql.execute("SELECT count(*) FROM bucket WHERE product = ?", (product,)).fetchone()

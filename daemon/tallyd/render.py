@@ -225,7 +225,8 @@ def _product_text(name: str, product: Report) -> list[str]:
     if product["problem"]:
         return [f"{name}: its contract cannot be used", f"  {product['problem']}"]
     consent, spool, kept = product["consent"], product["spool"], product["buckets"]
-    says_off = f"; says off: {', '.join(consent['says_off'])}" if consent["says_off"] else ""
+    others = [rule for rule in consent["says_off"] if rule != consent["decided_by"]]
+    says_off = f"; also says off: {', '.join(others)}" if others else ""
     since = f" since {consent['effective_from']}" if consent["effective_from"] else ""
     gate = product["may_leave"]
     opens = f" (opens {gate['opens_at']})" if gate["opens_at"] else ""
@@ -241,7 +242,7 @@ def _product_text(name: str, product: Report) -> list[str]:
         f"  endpoint    {product['endpoint']}",
         f"  may leave   {'yes' if gate['open'] else 'no: ' + gate['reason'] + opens}",
         f"  waiting     {_some(spool['files'], 'delta')} in the spool, {_some(kept['rows'], 'bucket')} of"
-        f" {_some(kept['days'], 'day')}, {_some(product['outbox']['batches'], 'batch')} in the outbox",
+        f" {_some(kept['days'], 'day')}, {_some(product['events'], 'event')}, {_some(product['outbox']['batches'], 'batch')} in the outbox",
         f"  last sent   {product['last_success'] or 'never'}{attempt if product['last_attempt'] else ''}",
         f"  next        {product['next_send'] or 'not planned'}",
     ]

@@ -36,6 +36,7 @@ _KEYS = (
     "notice_shown_at",
     "spool",
     "buckets",
+    "events",
     "outbox",
     "last_attempt",
     "last_success",
@@ -156,6 +157,7 @@ def _product(
             "bad": str(view.spool.bad),
         },
         "buckets": {"days": 0, "rows": 0},
+        "events": 0,
         "outbox": {"batches": 0, "bytes": 0},
         "lost": {},
         "stripped_fields": 0,
@@ -170,6 +172,7 @@ def _kept(sql: sqlite3.Connection, view: ProductView) -> dict[str, object]:
     success = ledger.last(sql, view.name, ledger.Verdict.DELIVERED)
     return {
         "buckets": {"days": days, "rows": rows},
+        "events": buckets.count_events(sql, view.name),
         "outbox": {"batches": batches, "bytes": size},
         "last_attempt": _instant(attempt.at if attempt else None),
         "last_success": _instant(success.at if success else None),

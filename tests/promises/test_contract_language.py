@@ -189,7 +189,7 @@ url = "https://bare.example"
 [consent]
 notice = "n"
 [state]
-file = "~/x"
+file = "~/x.json"
 keys = { enabled = "e" }
 [identity]
 [events.one]

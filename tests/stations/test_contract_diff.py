@@ -254,14 +254,6 @@ def test_a_switch_that_can_only_turn_off_may_decide_first():
     assert compare(edited(POSTHOG, both, quiet), edited(POSTHOG, both, first)) == []
 
 
-def test_of_two_switches_with_one_name_the_first_is_compared():
-    one = '{ name = "B", off = ["0"], on = ["1"] }'
-
-    twice = edited(POSTHOG, one, one + ', { name = "A", off = ["0"], on = ["yes"] }')
-
-    assert compare(parse_contract(POSTHOG, "old.toml"), twice) == []
-
-
 def test_another_way_of_being_on_is_more():
     old = parse_contract(POSTHOG, "old.toml")
     consent = dataclasses.replace(old.consent, modes=("off", "anonymous", "identified"))

@@ -240,7 +240,7 @@ def test_every_type_is_told_in_words():
         "uuid": "an id of 32 digits and letters (a UUID)",
         "hash": "a hash: `h-x_` and 8 digits (0-9, a-f) computed from a value that itself stays on your machine",
         "error": "the name of a kind of error, up to 12 letters, digits and `_`; never the error's message",
-        "detail": "free text of up to 20 characters with secrets, paths and addresses taken out; none unless the variable `EVERY_DETAIL` allows it",
+        "detail": "free text of up to 20 characters with what looks like a secret, an absolute path or an e-mail address taken out; none unless the variable `EVERY_DETAIL` allows it",
         "tokens": "up to 3 of these: a name of up to 4 letters, digits and `_ . : + -`",
         "ints": "up to 2 of these: whole number 0 to 4",
         "enums": "up to 3 of these: one of: `x`, `y`",

@@ -5,8 +5,8 @@ of a plain type, or None when it may not be recorded. The types that few contrac
 `_rare`, loaded where one is met.
 
 A name is refused, never mended, when it may be a path, an address or several lines: whatever holds
-a control character, a backslash or `://`; in a token any slash; in a label a word that begins with
-`/` or `~/`, or with a drive's letter. Cut from `/home/alice`, `homealice` would say who she is.
+a control character, a backslash or `://`; in a token any slash or `@`; in a label a word that begins
+with `/` or `~/`, or with a drive's letter. Cut from `/home/alice`, `homealice` would say who she is.
 """
 
 TYPE_CHECKING = False
@@ -100,7 +100,7 @@ def _text(spec: "dict[str, Any]", value: "Any", name: str, known: "Known") -> "s
         return "".join(value) or None if good else None
     # Names that others choose are cut to their alphabet and length.
     value = value[:_LOOK]
-    if _may_be_place(value) or (alphabet is _TOKEN and "/" in value):
+    if _may_be_place(value) or (alphabet is _TOKEN and ("/" in value or "@" in value)):
         return None
     return "".join([one for one in value if one in alphabet])[:longest] or None
 

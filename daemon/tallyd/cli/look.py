@@ -11,6 +11,8 @@ from tallyd.cli.output import print_bytes, print_json, print_lines, say
 if TYPE_CHECKING:
     import argparse
 
+    from tallyd.product import ProductView
+
 
 def status(arguments: argparse.Namespace) -> int:
     """What is, from the durable state alone."""
@@ -26,7 +28,7 @@ def show(arguments: argparse.Namespace) -> int:
     """The buckets that are not sealed yet."""
     from tallyd import buckets, render
 
-    _, store = open_product(arguments.product)
+    view, store = open_product(arguments.product)
     rows = []
     if store is not None:
         with store.reading() as sql:
@@ -38,7 +40,17 @@ def show(arguments: argparse.Namespace) -> int:
         print_lines(render.buckets_table(rows))
     else:
         say(f"{arguments.product}: no bucket waits")
+    _tell_of_spool(view)
     return 0
+
+
+def _tell_of_spool(view: ProductView) -> None:
+    """What hosts dropped and nobody merged yet is in no bucket and no body."""
+    from tallyd import spool
+
+    files = spool.measure(view.spool).files
+    if files and view.consent.is_on:
+        say(f'not in here yet: {files} in the spool ("tallyd flush" merges them)')
 
 
 def preview(arguments: argparse.Namespace) -> int:
@@ -63,6 +75,7 @@ def preview(arguments: argparse.Namespace) -> int:
         return 0
     if body is None:
         say(f"{view.name}: nothing would be sent")
+        _tell_of_spool(view)
         return 0
     print_bytes(body)
     say("")
@@ -70,4 +83,5 @@ def preview(arguments: argparse.Namespace) -> int:
         say("not sealed yet: sent_at and ids of zeros are filled in when it is")
     why = "" if view.gate.is_open else f", but nothing may leave now: {view.gate.reason}"
     say(f"goes to {view.endpoint}{why}")
+    _tell_of_spool(view)
     return 0

@@ -98,7 +98,7 @@ def _ways_off(contract: Contract) -> Iterator[str]:
         f"counted and not sent, and any id that was kept. `tallyd off --all` does it for every "
         f"product that uses tallyd."
     )
-    if policy.off_command != "DO_NOT_TRACK=1":
+    if policy.off_command not in ("DO_NOT_TRACK=1", f"tallyd off {contract.product}"):
         yield f"Or, in {plain(contract.title)}'s own way: {code(policy.off_command)}"
     yield _DO_NOT_TRACK[policy.do_not_track]
     yield from _variables(policy)
@@ -137,7 +137,7 @@ def _where(contract: Contract) -> Iterator[str]:
     if host in LOOPBACK:
         yield f"To a program on this machine ({code(host)}): nothing goes over the network."
     else:
-        yield f"To {code(host)}, over an encrypted connection (HTTPS), and nowhere else."
+        yield f"To {code(host)}, over an encrypted connection (HTTPS)."
     if endpoint.override_env:
         yield f"The variable {code(endpoint.override_env)} names another address, where it is set."
     if endpoint.protocol == "posthog-batch":
@@ -167,7 +167,10 @@ def _where(contract: Contract) -> Iterator[str]:
             else "dropped."
         )
     )
-    yield f"`tallyd show {contract.product}` shows what waits, `tallyd status` what was sent."
+    yield (
+        f"`tallyd preview {contract.product}` shows what would be sent next, `tallyd status` what waits"
+        " and when something was sent last."
+    )
 
 
 def _identity(contract: Contract) -> Iterator[str]:

@@ -167,7 +167,7 @@ _WORDS: Final[dict[type, str]] = {
     fields.Uuid: "a random id",
     fields.Hash: "a hash",
     fields.ErrorClass: "the name of an error's class",
-    fields.Redacted: "free text without secrets and paths",
+    fields.Redacted: "free text, redacted",
     fields.Record: "an object",
     fields.List: "a list",
     fields.Names: "a set of names",

@@ -13,6 +13,7 @@ from tallyd.contract.fields import (
     LABEL_ALPHABET,
     MAX_INTEGER,
     TOKEN_ALPHABET,
+    UNKNOWN_NAME,
     Boolean,
     Bucket,
     Enum,
@@ -125,11 +126,14 @@ def _enum(table: Table) -> FieldType:
 
 def _text(alphabet: frozenset[str], default_max: int) -> Callable[[Table], FieldType]:
     def read(table: Table) -> FieldType:
+        registered = table.boolean("registered", default=False)
+        # What stands for a name that nobody registered has to fit.
+        low = len(UNKNOWN_NAME) if registered else 1
         return Text(
             alphabet=alphabet,
-            max_length=table.integer("max", default_max, low=1, high=_MAX_TEXT),
+            max_length=table.integer("max", default_max, low=low, high=_MAX_TEXT),
             cut=table.boolean("cut", default=False),
-            registered=table.boolean("registered", default=False),
+            registered=registered,
         )
 
     return read

@@ -178,7 +178,7 @@ class ErrorClass:
 
 @dataclass(frozen=True, slots=True)
 class Redacted:
-    """Free text on one line, from which secrets, paths and addresses were taken out.
+    """Free text on one line; what looks like a secret, an absolute path or an e-mail address is out.
 
     `switch` is the host's environment variable without which none is recorded.
     """

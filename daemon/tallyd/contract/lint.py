@@ -26,7 +26,7 @@ Severity = Literal["error", "advice"]
 _Path = tuple[str, ...]
 
 # Two lines of a terminal, and a little: a longer notice is not read.
-NOTICE_MAX_CHARS: Final = 200
+NOTICE_MAX_CHARS: Final = 220
 # An address, a path, or the name of a file: somewhere to look.
 _PLACE: Final = re.compile(r"https?://\S+|\S*[/.]\S+")
 

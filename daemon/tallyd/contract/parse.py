@@ -46,7 +46,8 @@ def parse_contract(text: bytes, file: str) -> Contract:
     """
     source, values = read_toml(text, file)
     root = Table(file, source, (), values)
-    root.integer("contract", low=1, high=1)
+    if root.integer("contract", low=1, high=2**31) != 1:
+        root.fail("contract", "is a version that this tallyd does not know", "write contract = 1")
     product = root.table("product", required=True)
     endpoint = read_endpoint(root.table("endpoint", required=True))
     policy = read_consent(root.table("consent", required=True))

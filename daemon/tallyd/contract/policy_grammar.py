@@ -103,14 +103,18 @@ def read_consent(table: Table) -> ConsentPolicy:
     default = table.choice("default", "off", ("on", "off", "ask"))
     if modes and default == "on":
         table.fail("default", "is on, but there are several ways to be on", 'write "ask" or "off"')
+    switches = tuple(_env_switch(one) for one in table.tables("env"))
+    names = [one.name for one in switches]
+    if len(set(names)) != len(names):
+        table.fail("env", "names a variable twice", "write each once")
     policy = ConsentPolicy(
         default=cast("Default", default),
         do_not_track=cast(
             "DoNotTrack", table.choice("do_not_track", "set", ("set", "any", "ignore"))
         ),
-        env=tuple(_env_switch(one) for one in table.tables("env")),
+        env=switches,
         ci_disables=table.choice("ci", "tag", ("off", "tag")) == "off",
-        notice=table.text("notice"),
+        notice=_notice(table),
         grace_s=table.duration_s("grace", "24h", low_s=0, high_s=31 * 86400),
         off_command=table.text("off_command", "DO_NOT_TRACK=1"),
         needs_terminal=table.choice("terminal", "any", ("any", "required")) == "required",
@@ -183,12 +187,25 @@ def _env_name(table: Table, key: str) -> str | None:
     return table.matching(key, ENV_NAME, "a variable's name") if key in table.values else None
 
 
+def _notice(table: Table) -> str:
+    notice = table.text("notice")
+    for name in re.findall(r"\{([^{}]*)\}", notice):
+        if name not in ("off_command", "details"):
+            what = f"holds {{{name}}}, which nothing fills in"
+            table.fail("notice", what, "known: {off_command}, {details}")
+    return notice
+
+
 def _env_switch(table: Table) -> EnvSwitch:
     switch = EnvSwitch(
         name=table.matching("name", ENV_NAME, "a variable's name"),
         off=frozenset(one.strip().lower() for one in table.texts("off")),
         on=frozenset(one.strip().lower() for one in table.texts("on", ())),
     )
+    if switch.name in ("DO_NOT_TRACK", "CI"):
+        table.fail(
+            "name", f"{switch.name} is everybody's", "give the product a variable of its own"
+        )
     if switch.off & switch.on:
         table.fail("on", "names a value that `off` names too", "a value can mean one thing only")
     table.finish()

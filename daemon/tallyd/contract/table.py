@@ -10,6 +10,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, time
+from difflib import get_close_matches
 from typing import NoReturn
 
 from tallyd.contract.errors import ContractError
@@ -53,7 +55,10 @@ class Table:
     def _required(self, key: str, what: str) -> object:
         value = self._get(key)
         if value is None:
-            self.fail(key, "is missing", f"write {what}")
+            # Misspelt, most often.
+            meant = get_close_matches(key, [one for one in self.values if one not in self._read], 1)
+            meanwhile = f", or is {meant[0]!r} meant to be it?" if meant else ""
+            self.fail(key, "is missing", f"write {what}{meanwhile}")
         return value
 
     def text(self, key: str, default: str | None = None) -> str:
@@ -134,7 +139,9 @@ class Table:
         seconds = float(match[1]) * _SECONDS[match[2]]
         if not low_s <= seconds <= high_s:
             self.fail(
-                key, f"{_shown(value)} is out of range", f"write {low_s:g} to {high_s:g} seconds"
+                key,
+                f"{_shown(value)} is out of range",
+                f'write "{_duration(low_s)}" to "{_duration(high_s)}"',
             )
         return seconds
 
@@ -210,11 +217,22 @@ class Table:
                 self.fail(key, "is not known here", f"known keys: {known}")
 
 
+def _duration(seconds: float) -> str:
+    """Seconds as a contract would write them, in the largest unit that makes a whole number."""
+    whole = ((unit, seconds / one) for unit, one in reversed(_SECONDS.items()))
+    return next((f"{n:g}{unit}" for unit, n in whole if n >= 1 and n == int(n)), f"{seconds:g}s")
+
+
 def _shown(value: object) -> str:
     """`value` as a message may show it: short, whatever it is."""
     if isinstance(value, Mapping):
         # Never its content: a key of a thousand parts nests as many tables.
         return "a table"
+    if isinstance(value, list):
+        # A table written as one of several, most often.
+        return "a list"
+    if isinstance(value, date | time):
+        return value.isoformat()
     try:
         text = repr(value)
     except (ValueError, RecursionError):

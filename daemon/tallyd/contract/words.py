@@ -116,7 +116,7 @@ def what_it_holds(kind: FieldType) -> str:
             )
         case Redacted():
             return (
-                f"free text of up to {kind.max_length} characters with secrets, paths and addresses "
+                f"free text of up to {kind.max_length} characters with what looks like a secret, an absolute path or an e-mail address "
                 f"taken out; none unless the variable {code(kind.switch)} allows it"
             )
         case List():
