@@ -51,6 +51,9 @@ def _type(draw: Any, kind: str) -> dict[str, Any]:
         _maybe(draw, table, "max", some(1, 4, 8, 64))
         _maybe(draw, table, "cut", st.booleans())
         _maybe(draw, table, "registered", some(False, False, True))
+        if table.get("registered") and "max" in table:
+            # What stands for a name that nobody registered has to fit.
+            table["max"] = max(table["max"], 8)
     elif kind in ("int", "number"):
         low = some(-5, 0, 2) if kind == "int" else some(-5, -0.5, 0, 2.5)
         _maybe(draw, table, "min", low)
