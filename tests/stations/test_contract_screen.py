@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.clock import TODAY
 from support.gateway import contract_of
 from tallyd.contract import parse_contract
-from tallyd.contract.fields import REFUSED, _Refused
+from tallyd.contract.fields import LABEL_ALPHABET, REFUSED, Text, _Refused
 from tallyd.contract.model import Field, Rollup, SingleEvent
 from tallyd.contract.screen import (
     ScreenedCounts,
@@ -332,3 +332,24 @@ def test_an_envelope_holds_only_what_is_listed_and_passes_again(contract: Any, f
         len(kept) + stripped,
         screen_envelope(contract, kept, TODAY),
     )
+
+
+@pytest.mark.parametrize(
+    ("label", "passes"),
+    [
+        ("Claude Code", True),
+        ("@scope/package", True),
+        ("a / b", True),
+        ("Cursor (0.50/beta)", True),
+        ("/home/alice/x", False),
+        ("see /home/alice/x", False),
+        ("(/home/alice/x)", False),
+        ("C:/Users/alice", False),
+        ("https://alice.example", False),
+    ],
+)
+def test_a_label_is_a_name_and_no_place_whoever_wrote_it(label: str, passes: bool):
+    """The stub refuses places; a writer of another make may not."""
+    found = Text(LABEL_ALPHABET, 64).screen(label)
+
+    assert (label if passes else REFUSED) == found

@@ -46,6 +46,14 @@ class FieldType(Protocol):
         """`value` as it may be kept, or REFUSED."""
 
 
+def _is_place(text: str) -> bool:
+    """Whether a label is more than a name: an address, or a word that is a path of its own."""
+    words = text.replace("(", " ").replace(")", " ").split(" ") if "/" in text else ()
+    return "://" in text or any(
+        (one[:1] == "/" and len(one) > 1) or (one[1:3] == ":/" and len(one) > 3) for one in words
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Enum:
     """One of a closed list of texts."""
@@ -59,7 +67,7 @@ class Enum:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text over one alphabet, 1 to `max_length` characters; longer is cut only when `cut`.
+    """Text over one alphabet, 1 to `max_length` characters, and no place; longer is cut only when `cut`.
 
     `registered`: the host lets through only names that it registered (it alone knows them).
     """
@@ -77,7 +85,7 @@ class Text:
             if not self.cut:
                 return REFUSED
             value = value[: self.max_length]
-        return value if self.alphabet.issuperset(value) else REFUSED
+        return value if self.alphabet.issuperset(value) and not _is_place(value) else REFUSED
 
 
 @dataclass(frozen=True, slots=True)

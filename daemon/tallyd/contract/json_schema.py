@@ -48,7 +48,8 @@ _COMMENT: Final = (
 )
 # ASCII by hand: \d and \w mean more than that in some engines.
 _NOT_IN_A_NAME: Final = "[^A-Za-z0-9_.:+-]"
-_NOT_IN_A_LABEL: Final = "[^A-Za-z0-9_.:+/@() -]"
+# Nor an address, nor a word that is a path of its own.
+_NOT_IN_A_LABEL: Final = "[^A-Za-z0-9_.:+/@() -]|://|(^|[ ()])(/|[^ ()]:/)[^ ()]"
 _DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 
 
