@@ -187,7 +187,10 @@ HOSTILE = _PIECES.map("".join).filter(str.strip)
 def hostile(texts: list[str]) -> Contract:
     """A contract with these texts wherever it has texts of its author's choice."""
     quoted = [json.dumps(one, ensure_ascii=False) for one in texts]
-    title, about, details, notice, off, word, path, event, field, value, label, never = quoted
+    title, about, details, _, off, word, path, event, field, value, label, never = quoted
+    # What has a meaning of its own there: names in braces, and the parts of a path.
+    notice = json.dumps(texts[3].replace("{", "("), ensure_ascii=False)
+    file = json.dumps(f"~/{texts[6].replace('/', '_')}.json", ensure_ascii=False)
     return parsed(f"""contract = 1
 [product]
 name = "hostile"
@@ -201,7 +204,7 @@ notice = {notice}
 off_command = {off}
 env = [{{ name = "HOSTILE", off = ["0", {json.dumps("x" + texts[5], ensure_ascii=False)}], on = [{word}] }}]
 [state]
-file = {json.dumps("~/" + texts[6], ensure_ascii=False)}
+file = {file}
 keys = {{ enabled = {path} }}
 [envelope]
 os = {{ type = "token", from = "runtime", about = {field} }}
