@@ -379,7 +379,10 @@ def test_the_commands_say_what_is_wrong_with_their_files_and_exit_by_it(home: Pa
             78,
             f"tallyd-ingest: {twin}: product.name: names the product of another file; give one for each",
         ),
-        (78, f"tallyd-ingest: {bad}:1: contract: 2 is out of range; write a number from 1 to 1"),
+        (
+            78,
+            f"tallyd-ingest: {bad}:1: contract: is a version that this tallyd does not know; write contract = 1",
+        ),
         (78, f"tallyd-ingest: {home}/no.toml: cannot be read: No such file or directory"),
         (
             64,
