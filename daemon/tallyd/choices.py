@@ -143,9 +143,7 @@ def write_choice(
         changes[keys.notice_at] = had.get(keys.notice_at) or instant(now)
         changes[keys.notice_version] = had.get(keys.notice_version) or 1
     kept = _write(contract, choice, changes)
-    if keys.path and not keys.updated:
-        beside = {"choice": mode, "updated_at": instant(now)}
-        replace_file(paths.choice(contract.product), json.dumps(beside).encode("ascii"))
+    _write_beside(contract, paths, mode, now)
     return replace(read_choice(contract, paths, environ), kept=kept)
 
 
@@ -167,9 +165,8 @@ def reset_id(
     if choice.stored.choice is Choice.ON:
         changes[keys.updated] = instant(now)
     _write(contract, choice, changes)
-    if choice.stored.choice is Choice.ON and keys.path and not keys.updated:
-        beside = {"choice": choice.stored.mode, "updated_at": instant(now)}
-        replace_file(paths.choice(contract.product), json.dumps(beside).encode("ascii"))
+    if choice.stored.choice is Choice.ON:
+        _write_beside(contract, paths, choice.stored.mode, now)
     return machine_id
 
 
@@ -185,6 +182,14 @@ def _stored(said: Said, beside: Path | None) -> StoredChoice:
     if choice is Choice.NONE:
         return StoredChoice(Choice.NONE)
     return StoredChoice(choice, since, mode=said.mode if choice is Choice.ON else "on")
+
+
+def _write_beside(contract: Contract, paths: Paths, word: str, now: float) -> None:
+    """Write the word and the date of a choice where its own file has no place for them."""
+    keys = keys_of(contract)
+    if keys.path and not keys.updated:
+        beside = {"choice": word, "updated_at": instant(now)}
+        replace_file(paths.choice(contract.product), json.dumps(beside).encode("ascii"))
 
 
 def _beside(file: Path) -> tuple[str, str | None]:

@@ -17,8 +17,6 @@ from tallyd.body import Body, WireEvent
 from tallyd.contract.screen import event_on_wire, from_wire, to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tallyd.contract import Contract
 
 # What an event costs beside its props, envelope and name, in bytes: flags, ids, a group's key.
@@ -68,7 +66,11 @@ def read(contract: Contract, content: bytes) -> Body:
 def _render_event(contract: Contract, body: Body, place: int) -> dict[str, object]:
     one = body.events[place]
     listed = contract.events[one.event]
-    groups = {name: one.props[name] for name in one.props if _is_group(listed.fields, name)}
+    groups = {
+        name: one.props[name]
+        for name, field in listed.fields.items()
+        if field.is_group and name in one.props
+    }
     own = {name: value for name, value in one.props.items() if name not in groups}
     # Nameless, and the same at every attempt: a person is not counted, a repeat is recognised.
     event_id = one.uuid or str(uuid.uuid5(uuid.UUID(body.batch_id), str(place)))
@@ -87,7 +89,3 @@ def _render_event(contract: Contract, body: Body, place: int) -> dict[str, objec
         "timestamp": one.ts,
         "properties": {**properties, "$geoip_disable": True, "$lib": _LIB},
     }
-
-
-def _is_group(listed: Mapping[str, object], name: str) -> bool:
-    return bool(getattr(listed.get(name), "is_group", False))

@@ -11,12 +11,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tallyd.cli.exits import EXIT_STATE, EXIT_USAGE
+from tallyd.cli.exits import EXIT_STATE
 from tallyd.cli.here import ask_daemon, locate, time_now
 from tallyd.cli.output import print_lines, say
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import AlreadyRunning, BadRequest, NotRegistered, TallydError
 from tallyd.state_file import USER_MAX_CHARS
+from tallyd.usage import EXIT_USAGE
 
 if TYPE_CHECKING:
     import argparse

@@ -10,12 +10,13 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from tallyd.cli.exits import EXIT_FOUND, EXIT_STALE, EXIT_USAGE, EXIT_WIDER
+from tallyd.cli.exits import EXIT_FOUND, EXIT_STALE, EXIT_WIDER
 from tallyd.cli.here import locate, time_now
 from tallyd.cli.output import print_json, print_lines, say
 from tallyd.contract import ContractError, parse_contract
 from tallyd.contract.parse import CONTRACT_MAX_BYTES
 from tallyd.errors import BadRequest, StateUnusable
+from tallyd.usage import EXIT_USAGE
 
 if TYPE_CHECKING:
     import argparse
