@@ -58,20 +58,25 @@ class NewEvent:
     properties: str
 
 
-def known_deltas(sql: sqlite3.Connection, ids: Iterable[int]) -> set[int]:
-    """Those of `ids` that were merged before."""
-    wanted = json.dumps(list(ids))
-    return {
-        row[0]
-        for row in sql.execute(
-            "SELECT id FROM delta WHERE id IN (SELECT value FROM json_each(?))", (wanted,)
-        )
-    }
+def remember_deltas(sql: sqlite3.Connection, ids: Iterable[bytes]) -> frozenset[bytes]:
+    """Record the names of deltas in the transaction of their sums; returns those known before."""
+    # In their order: neighbours on a page are written one after the other.
+    rows = [(one,) for one in sorted(ids)]
+    sql.execute("SAVEPOINT names")
+    added = sql.executemany("INSERT OR IGNORE INTO delta VALUES (?)", rows).rowcount
+    known: frozenset[bytes] = frozenset()
+    if added != len(rows):
+        # Seldom: a kill came between a commit and its unlinks. Only now is it worth asking which.
+        sql.execute("ROLLBACK TO names")
+        known = frozenset(one for (one,) in rows if _is_known(sql, one))
+        fresh = [row for row in rows if row[0] not in known]
+        sql.executemany("INSERT INTO delta VALUES (?)", fresh)
+    sql.execute("RELEASE names")
+    return known
 
 
-def remember_deltas(sql: sqlite3.Connection, ids: Iterable[int], today: str) -> None:
-    """Record the names of merged deltas, in the transaction of their sums."""
-    sql.executemany("INSERT INTO delta VALUES (?, ?)", ((one, today) for one in ids))
+def _is_known(sql: sqlite3.Connection, one: bytes) -> bool:
+    return sql.execute("SELECT 1 FROM delta WHERE id = ?", (one,)).fetchone() is not None
 
 
 def count_deltas(sql: sqlite3.Connection) -> int:
@@ -79,9 +84,9 @@ def count_deltas(sql: sqlite3.Connection) -> int:
     return int(sql.execute("SELECT count(*) FROM delta").fetchone()[0])
 
 
-def forget_deltas_before(sql: sqlite3.Connection, day: str) -> None:
-    """Forget names seen before `day`: a delta that old is refused for its day."""
-    sql.execute("DELETE FROM delta WHERE seen_day < ?", (day,))
+def forget_deltas_before(sql: sqlite3.Connection, instant: float) -> None:
+    """Forget names dropped before `instant` (Unix s): a delta that old is refused for its day."""
+    sql.execute("DELETE FROM delta WHERE id < ?", (round(instant * 1000).to_bytes(6, "big"),))
 
 
 def add_sums(sql: sqlite3.Connection, product: str, sums: Mapping[BucketKey, int]) -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from tallyd import buckets, logs, losses, spool
 from tallyd.body import canonical
@@ -20,18 +22,15 @@ from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.fields import Hash
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
 from tallyd.decisions import Decision
-from tallyd.delta import parse_delta
 from tallyd.errors import Malformed, StateUnusable
-from tallyd.limits import MAX_DAYS_AHEAD, MERGE_BATCH_BYTES
+from tallyd.limits import MAX_DAYS_AHEAD, MERGE_BATCH_BYTES, MERGE_BATCH_FILES
 from tallyd.losses import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tallyd.contract import Contract
-    from tallyd.delta import Delta
+    from tallyd.delta import Count, Delta, DeltaReader, Envelope
     from tallyd.product import ProductView
-    from tallyd.spool import NewEntry
+    from tallyd.spool import NewEntry, NewFiles
     from tallyd.store import Store
 
 
@@ -57,113 +56,170 @@ class IntakeCount:
         self.predating += other.predating
 
 
-@dataclass(slots=True)
+class _Group(Struct):
+    """What one envelope of one day comes to: how often each entry of `counts` was met.
+
+    `envelope`: the canonical text that its sums are kept under, None when they are lost with `cause`.
+    """
+
+    contract: Contract
+    day: str
+    envelope: str
+    cause: Cause | None
+    stripped: int
+    deltas: int = 0
+    met: dict[Count, int] = field(default_factory=dict)
+
+
 class _Fold:
     """What a batch of deltas comes to, before it touches the database."""
 
-    sums: Counter[buckets.BucketKey] = field(default_factory=Counter)
-    events: list[buckets.NewEvent] = field(default_factory=list)
-    lost: Counter[str] = field(default_factory=Counter)
-    stripped: int = 0
+    def __init__(self, view: ProductView, now: float) -> None:
+        self.sums: Counter[buckets.BucketKey] = Counter()
+        self.events: list[buckets.NewEvent] = []
+        self.lost: Counter[str] = Counter()
+        self.stripped = 0
+        self._view, self._now = view, now
+        self._groups: dict[tuple[int, Envelope, str, str | None], _Group] = {}
+
+    def add(self, entry: NewEntry, delta: Delta) -> None:
+        """Take one delta in."""
+        contract = self._view.contract_at(entry.dropped_at or 0.0)
+        key = (id(contract), delta.envelope, delta.day, delta.derived_id)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = self._group(contract, delta)
+        group.deltas += 1
+        met = group.met
+        for count in delta.counts:
+            met[count] = met.get(count, 0) + 1
+        if delta.events:
+            self._add_events(group, delta)
+        if delta.lost:
+            self.lost.update(delta.lost)
+
+    def finish(self) -> None:
+        """Screen what was met, each entry once however often it came, and add it up."""
+        for group in self._groups.values():
+            self.stripped += group.stripped * group.deltas
+            for count, times in group.met.items():
+                self._add_count(group, count, times)
+
+    def _group(self, contract: Contract, delta: Delta) -> _Group:
+        kept, stripped = screen_envelope(contract, delta.envelope.fields, delta.day)
+        derived_id = _derived_id(contract, delta)
+        cause = _misplaced(delta.day, contract, self._now)
+        if derived_id is None and contract.identity.kind == "derived":
+            # Nobody to send it as: a host of another version, or one that failed.
+            cause = Cause.SCREENED
+        envelope = canonical(kept | ({buckets.ID_KEY: derived_id} if derived_id else {}))
+        return _Group(contract, delta.day, envelope, cause, stripped)
+
+    def _add_count(self, group: _Group, count: Count, times: int) -> None:
+        screened = screen_counts(
+            group.contract, count.event, count.dimensions, count.measures, group.day
+        )
+        if screened is None or group.cause is not None:
+            # An unlisted event has no primary measure: the largest stands for what is lost.
+            self.lost[group.cause or Cause.SCREENED] += count.weight * times
+            return
+        self.stripped += screened.stripped * times
+        key = (group.day, group.envelope, count.event, canonical(screened.dimensions))
+        for measure, value in screened.measures.items():
+            self.sums[*key, measure] += value * times
+
+    def _add_events(self, group: _Group, delta: Delta) -> None:
+        contract = group.contract
+        for one in delta.events:
+            kept = screen_event(contract, one.event, one.properties, one.ts[:10])
+            cause = _misplaced(one.ts[:10], contract, self._now)
+            if contract.identity.kind == "derived" and _derived_id(contract, delta) is None:
+                cause = Cause.SCREENED
+            if kept is None or cause is not None:
+                self.lost[cause or Cause.SCREENED] += 1
+                continue
+            self.stripped += kept.stripped
+            self.events.append(
+                buckets.NewEvent(group.envelope, one.event, one.ts, canonical(kept.properties))
+            )
 
 
 def merge_batch(
-    store: Store, view: ProductView, entries: Sequence[NewEntry], now: float
+    store: Store, view: ProductView, files: NewFiles, reader: DeltaReader, now: float
 ) -> IntakeCount:
-    """Merge the first of these files exactly once and remove them; `seen` says how many it took.
+    """Take the first of these files, merge them exactly once and remove them.
 
-    As many as MERGE_BATCH_BYTES hold, at least one. Raises StateUnusable; then nothing is lost.
+    As many as MERGE_BATCH_FILES and MERGE_BATCH_BYTES allow, at least one. Raises StateUnusable; then
+    nothing is lost.
     """
-    done = IntakeCount()
-    size = 0
+    done, size = IntakeCount(), 0
     readable: list[tuple[NewEntry, Delta]] = []
     predating: list[NewEntry] = []
-    for entry in entries:
-        if size >= MERGE_BATCH_BYTES:
-            break
+    is_covered = _Cover(view).includes
+    for entry in files.take():
         done.seen += 1
         try:
-            content = spool.read_delta(entry)
-            if content is None:
-                continue
-            size += len(content)
-            delta = parse_delta(content, view.name)
-            if (entry.dropped_at or 0.0) < view.counts_from or not _is_covered(delta, view):
-                predating.append(entry)
-                continue
-            readable.append((entry, delta))
+            content = files.read(entry)
+            if content is not None:
+                size += len(content)
+                delta = reader.read(content)
+                if is_covered(entry, delta):
+                    readable.append((entry, delta))
+                else:
+                    predating.append(entry)
         except Malformed as reason:
-            done.quarantined += _set_aside(entry, view, str(reason))
-    today = day_of(now)
+            done.quarantined += _set_aside(files, entry, view, str(reason))
+        if done.seen >= MERGE_BATCH_FILES or size >= MERGE_BATCH_BYTES:
+            break
+    ids = [files.id_of(entry) for entry, _ in readable]
+    fold = _Fold(view, now)
     with store.transaction() as sql:
-        known = buckets.known_deltas(sql, [entry.id for entry, _ in readable])
-        fold = _Fold()
-        fresh: list[int] = []
-        for entry, delta in readable:
-            if entry.id not in known:
-                fresh.append(entry.id)
-                _fold_delta(fold, view.contract_at(entry.dropped_at or 0.0), delta, now)
+        known = buckets.remember_deltas(sql, ids)
+        for (entry, delta), one in zip(readable, ids, strict=True):
+            if one not in known:
+                fold.add(entry, delta)
+        fold.finish()
         fold.lost[Cause.MALFORMED] += done.quarantined
         buckets.add_sums(sql, view.name, fold.sums)
         buckets.add_events(sql, view.name, fold.events)
         losses.add(sql, view.name, fold.lost)
         losses.add_stripped(sql, view.name, fold.stripped)
-        buckets.remember_deltas(sql, fresh, today)
-    for entry, _ in readable:
-        spool.discard(entry)
-    for entry in predating:
-        spool.discard(entry)
-    done.merged, done.known, done.predating = len(fresh), len(known), len(predating)
+    files.discard(entry for entry, _ in readable)
+    files.discard(predating)
+    done.known, done.predating = len(known), len(predating)
+    done.merged = len(ids) - done.known
     return done
 
 
-def _is_covered(delta: Delta, view: ProductView) -> bool:
-    """Whether it was counted under the decision that stands now; by its date alone, if it does not say."""
-    if delta.consent is None:
-        return True
-    since, machine_id = delta.consent
-    return view.decision.covers(Decision(since, machine_id))
+class _Cover:
+    """Which deltas were counted under the decision that stands now."""
+
+    def __init__(self, view: ProductView) -> None:
+        self._from = view.counts_from
+        self._decision = view.decision
+        self._known: dict[tuple[str | None, str | None], bool] = {}
+
+    def includes(self, entry: NewEntry, delta: Delta) -> bool:
+        """By what the delta says of its decision; by its date alone, if it does not say."""
+        if (entry.dropped_at or 0.0) < self._from:
+            return False
+        if delta.consent is None:
+            return True
+        is_covered = self._known.get(delta.consent)
+        if is_covered is None:
+            is_covered = self._decision.covers(Decision(*delta.consent))
+            self._known[delta.consent] = is_covered
+        return is_covered
 
 
-def _set_aside(entry: NewEntry, view: ProductView, reason: str) -> bool:
+def _set_aside(files: NewFiles, entry: NewEntry, view: ProductView, reason: str) -> bool:
     """Quarantine one file. Where that is refused it stays, is met again, and stops no other."""
     try:
-        spool.quarantine(entry, view.spool, reason)
+        spool.quarantine(files, entry, view.spool, reason)
     except StateUnusable as problem:
         _log.warning(logs.line("quarantine_failed", product=view.name, why=problem))
         return False
     return True
-
-
-def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, now: float) -> None:
-    fold.lost.update(delta.lost)
-    kept_envelope, stripped = screen_envelope(contract, delta.envelope, delta.day)
-    fold.stripped += stripped
-    derived_id = _derived_id(contract, delta)
-    if derived_id is None and contract.identity.kind == "derived":
-        # Nobody to send it as: a host of another version, or one that failed.
-        fold.lost[Cause.SCREENED] += delta.weight
-        return
-    envelope = canonical(kept_envelope | ({buckets.ID_KEY: derived_id} if derived_id else {}))
-    misplaced = _misplaced(delta.day, contract, now)
-    for event, dimensions, measures in delta.counts:
-        screened = screen_counts(contract, event, dimensions, measures, delta.day)
-        if screened is None or misplaced is not None:
-            # An unlisted event has no primary measure: the largest stands for what is lost.
-            fold.lost[misplaced or Cause.SCREENED] += max(measures.values(), default=0)
-            continue
-        fold.stripped += screened.stripped
-        key = (delta.day, envelope, event, canonical(screened.dimensions))
-        for measure, value in screened.measures.items():
-            fold.sums[*key, measure] += value
-    for event, ts, properties in delta.events:
-        kept = screen_event(contract, event, properties, ts[:10])
-        wrong_day = _misplaced(ts[:10], contract, now)
-        if kept is None or wrong_day is not None:
-            fold.lost[wrong_day or Cause.SCREENED] += 1
-            continue
-        fold.stripped += kept.stripped
-        fold.events.append(buckets.NewEvent(envelope, event, ts, canonical(kept.properties)))
 
 
 def _derived_id(contract: Contract, delta: Delta) -> str | None:

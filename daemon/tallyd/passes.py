@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from anyio import CapacityLimiter, Lock, to_thread
 
 from tallyd import choices, intake, ledger, logs, notices, retention, seal, sender, spool
+from tallyd.delta import DeltaReader
 from tallyd.errors import NotRegistered, StateMoved, TallydError
 from tallyd.limits import (
     DELIVERY_LOOK_S,
     FIRST_SEND_JITTER_S,
     INTERVAL_JITTER,
-    MERGE_BATCH_FILES,
     RETRY_AFTER_MAX_S,
 )
 from tallyd.product import keep_agreement, look_at, still_stands
@@ -163,19 +163,20 @@ class Passes:
         await self.in_thread(self._ask_for_notice, view)
         await self.in_thread(retention.keep_to_decision, self._store, view)
         await self.in_thread(spool.prepare, view.spool)
-        entries = await self.in_thread(spool.list_new, view.name, view.spool)
-        while entries:
-            # Consent is looked at anew for each batch: a user may have said no meanwhile.
-            view = await self.in_thread(self._look, view.name)
-            if not view.consent.is_on:
-                break
-            batch = entries[:MERGE_BATCH_FILES]
-            count = await self.in_thread(
-                intake.merge_batch, self._store, view, batch, self._clock.now()
-            )
-            done.add(count)
-            del entries[: count.seen]
-        if not entries:
+        with await self.in_thread(spool.list_new, view.name, view.spool) as files:
+            reader = DeltaReader(view.name)
+            while files:
+                # Consent is looked at anew for each batch: a user may have said no meanwhile.
+                view = await self.in_thread(self._look, view.name)
+                if not view.consent.is_on:
+                    break
+                done.add(
+                    await self.in_thread(
+                        intake.merge_batch, self._store, view, files, reader, self._clock.now()
+                    )
+                )
+            is_empty = not files
+        if is_empty:
             await self.in_thread(keep_agreement, view, self._around, is_spool_empty=True)
         if done.seen:
             _log.info(logs.line("intake", product=view.name, **asdict(done)))

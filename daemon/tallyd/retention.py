@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tallyd import buckets, decisions, ledger, losses, outbox, spool
-from tallyd.contract.days import day_of, oldest_day, shift_day
+from tallyd.contract.days import oldest_day
 from tallyd.contract.model import Rollup
 from tallyd.files import is_leftover, remove_older, remove_tree
 from tallyd.limits import (
@@ -93,7 +93,7 @@ def keep_to_decision(store: Store, view: ProductView) -> bool:
 def sweep(store: Store, paths: Paths, now: float) -> None:
     """Forget names that age protects by now; remove what killed processes left beside their files."""
     with store.transaction() as sql:
-        buckets.forget_deltas_before(sql, shift_day(day_of(now), -DELTA_ID_DAYS))
+        buckets.forget_deltas_before(sql, now - DELTA_ID_DAYS * 86400)
     # Flush requests and their answers: nobody waits that long.
     remove_older(paths.flush_requests, LEFTOVER_S, now, lambda _: True)
     for directory in (paths.contracts, paths.choices, paths.agreements, paths.config):

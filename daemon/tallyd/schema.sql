@@ -30,11 +30,11 @@ CREATE TABLE event (
 ) STRICT;
 CREATE INDEX event_by_product ON event (product, envelope_id, id);
 
--- Names of merged deltas, as 64 bits of their BLAKE2b: the half of "exactly once" that is remembered.
+-- Names of merged deltas, the half of "exactly once" that is remembered: 48 bits of the instant in the
+-- name (Unix ms), so that those of one pass lie on few pages, then 64 bits of BLAKE2b.
 CREATE TABLE delta (
-    id       INTEGER PRIMARY KEY,
-    seen_day TEXT NOT NULL
-) STRICT;
+    id BLOB PRIMARY KEY
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE outbox (
     id         INTEGER PRIMARY KEY,

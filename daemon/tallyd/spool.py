@@ -10,19 +10,20 @@ remembered name keeps the sums right.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
 
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import Malformed, StateUnusable
 from tallyd.files import make_directory, remove_older
 from tallyd.limits import (
     DELTA_MAX_BYTES,
-    DELTA_NAME_MAX_CHARS,
     LEFTOVER_S,
     QUARANTINE_MAX_BYTES,
     QUARANTINE_MAX_FILES,
@@ -33,34 +34,133 @@ if TYPE_CHECKING:
 
     from tallyd.paths import Paths, SpoolDirs
 
-_DELTA_NAME = re.compile(r"(\d{13})-\d{1,20}-\d{1,20}-[0-9a-f]{16}\.json", re.ASCII)
+# At most 77 characters, of DELTA_NAME_MAX_CHARS.
+_is_delta_name = re.compile(r"\d{13}-\d{1,20}-\d{1,20}-[0-9a-f]{16}\.json", re.ASCII).fullmatch
 _WHY = ".why"
 # Not the file's fault: this process is out of descriptors, the disk or the memory fails.
 _OUR_FAULT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ENODEV})
 # Follow no link, wait for no pipe.
 _NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _OPEN_FLAGS = os.O_RDONLY | _NO_TRAPS
+_DIRECTORY_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_DIRECTORY", 0)
+# Where files have no owner, each has 0.
+_who_am_i = getattr(os, "geteuid", lambda: 0)
 
 
-@dataclass(frozen=True, slots=True)
-class NewEntry:
-    """A file seen in `new/`. Its name is the delta's identity; nothing else of it is trusted yet."""
+class NewEntry(Struct, frozen=True, gc=False):
+    """A file seen in `new/`. Its name is the delta's identity; nothing else of it is trusted yet.
 
-    product: str
+    `dropped_at`: Unix seconds from the name; None when the name is not in the spool format.
+    """
+
     name: str
-    path: str
+    dropped_at: float | None
 
-    @property
-    def dropped_at(self) -> float | None:
-        """Unix seconds from the name; None when the name is not in the spool format."""
-        match = _DELTA_NAME.fullmatch(self.name)
-        return int(match[1]) / 1000 if match and len(self.name) <= DELTA_NAME_MAX_CHARS else None
 
-    @property
-    def id(self) -> int:
-        """64 bits that stand for product and name, as the database keeps them."""
-        text = f"{self.product}/{self.name}".encode("utf-8", "surrogateescape")
-        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
+class NewFiles:
+    """What stood in `new/` at one moment, oldest name first, with the directory held open.
+
+    So that whatever takes the directory's place meanwhile, a link above all, is not touched. A pass
+    takes entries from the front. Close it, or use it in a `with`.
+    """
+
+    def __init__(
+        self, product: str, directory: str, names: list[str], descriptor: int | None
+    ) -> None:
+        self.product = product
+        self.directory = directory
+        self._names = names
+        self._taken = 0
+        # Where a system cannot open below a descriptor, the whole path stands before each name.
+        self._at = descriptor
+        self._before = "" if descriptor is not None else directory + os.sep
+        self._to_hash = f"{product}/".encode()
+        self._owner = _who_am_i()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._at is not None:
+            os.close(self._at)
+            self._at = None
+
+    def __len__(self) -> int:
+        return len(self._names) - self._taken
+
+    def take(self) -> Iterator[NewEntry]:
+        """The entries from the front; each is taken when it is given."""
+        for place in range(self._taken, len(self._names)):
+            self._taken = place + 1
+            name = self._names[place]
+            is_good = _is_delta_name(name) is not None
+            yield NewEntry(name, int(name[:13]) / 1000 if is_good else None)
+
+    def id_of(self, entry: NewEntry) -> bytes:
+        """What stands for product and name in the database: when it was dropped, then 64 bits of hash.
+
+        In this order the names of one pass lie side by side there.
+        """
+        name = entry.name.encode("utf-8", "surrogateescape")
+        digest = blake2b(self._to_hash + name, digest_size=8).digest()
+        return round((entry.dropped_at or 0.0) * 1000).to_bytes(6, "big") + digest
+
+    def read(self, entry: NewEntry) -> bytes | None:
+        """The bytes of a delta; None when it is gone.
+
+        Raises Malformed when the name is not in the format, or the file is no regular file of ours
+        within the cap. Raises StateUnusable when this process can open no more files.
+        """
+        if entry.dropped_at is None:
+            raise Malformed("the name is not in the spool format")
+        try:
+            descriptor = os.open(self._before + entry.name, _OPEN_FLAGS, dir_fd=self._at)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in _OUR_FAULT:
+                raise StateUnusable(
+                    f"{self.path_of(entry)} cannot be opened: {error.strerror}",
+                    "see the process's limits",
+                ) from error
+            raise Malformed(f"cannot be opened: {error.strerror}") from error
+        try:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise Malformed("is not a regular file")
+            if about.st_uid != self._owner:
+                raise Malformed("belongs to another user")
+            # One byte more than it has: a file that grew meanwhile was not complete.
+            content = os.read(descriptor, min(about.st_size, DELTA_MAX_BYTES) + 1)
+            if len(content) > DELTA_MAX_BYTES:
+                raise Malformed(f"is over {DELTA_MAX_BYTES // 1024} KiB")
+            return content
+        except OSError as error:
+            raise Malformed(f"cannot be read: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+
+    def discard(self, entries: Iterable[NewEntry]) -> None:
+        """Remove deltas whose counts are safe elsewhere; gone already is fine. Raises StateUnusable."""
+        before, at = self._before, self._at
+        for entry in entries:
+            try:
+                os.unlink(before + entry.name, dir_fd=at)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StateUnusable(
+                    f"{self.path_of(entry)} cannot be removed: {error.strerror}",
+                    "make the spool writable",
+                ) from error
+
+    def move(self, entry: NewEntry, target: str) -> None:
+        """Rename it. Raises OSError."""
+        os.rename(self._before + entry.name, target, src_dir_fd=self._at)
+
+    def path_of(self, entry: NewEntry) -> str:
+        """Where it stood, for people."""
+        return self.directory + os.sep + entry.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,75 +192,37 @@ def products_with_spool(paths: Paths) -> list[str]:
         return []
 
 
-def list_new(product: str, dirs: SpoolDirs) -> list[NewEntry]:
-    """Everything in `new/`, oldest name first; nothing when the directory is gone or a link."""
+def list_new(product: str, dirs: SpoolDirs) -> NewFiles:
+    """Everything in `new/`; nothing when the directory is gone or a link. Raises StateUnusable."""
+    directory = str(dirs.new)
+    descriptor: int | None = None
     try:
-        if stat.S_ISLNK(os.lstat(dirs.new).st_mode):
-            return []
-        names = sorted(os.listdir(dirs.new))
+        if os.open in os.supports_dir_fd:
+            descriptor = os.open(directory, _DIRECTORY_FLAGS)
+            names = os.listdir(descriptor)
+        else:
+            names = [] if os.path.islink(directory) else os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        names = []
     except OSError as error:
+        if descriptor is not None:
+            os.close(descriptor)
+        if error.errno == errno.ELOOP:
+            return NewFiles(product, directory, [], None)
         raise StateUnusable(
-            f"{dirs.new} cannot be listed: {error.strerror}", "make it yours and readable"
+            f"{directory} cannot be listed: {error.strerror}", "make it yours and readable"
         ) from error
-    root = str(dirs.new)
-    return [NewEntry(product, name, f"{root}{os.sep}{name}") for name in names]
+    names.sort()
+    return NewFiles(product, directory, names, descriptor)
 
 
-def read_delta(entry: NewEntry) -> bytes | None:
-    """The bytes of a delta; None when it is gone.
-
-    Raises Malformed when the name is not in the format, or the file is no regular file of ours
-    within the cap. Raises StateUnusable when this process can open no more files.
-    """
-    if entry.dropped_at is None:
-        raise Malformed("the name is not in the spool format")
-    try:
-        descriptor = os.open(entry.path, _OPEN_FLAGS)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno in _OUR_FAULT:
-            raise StateUnusable(
-                f"{entry.path} cannot be opened: {error.strerror}", "see the process's limits"
-            ) from error
-        raise Malformed(f"cannot be opened: {error.strerror}") from error
-    try:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise Malformed("is not a regular file")
-        if hasattr(os, "geteuid") and about.st_uid != os.geteuid():
-            raise Malformed("belongs to another user")
-        content = os.read(descriptor, DELTA_MAX_BYTES + 1)
-        if len(content) > DELTA_MAX_BYTES:
-            raise Malformed(f"is over {DELTA_MAX_BYTES // 1024} KiB")
-        return content
-    except OSError as error:
-        raise Malformed(f"cannot be read: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
-
-
-def discard(entry: NewEntry) -> None:
-    """Remove a delta whose counts are safe elsewhere; gone already is fine."""
-    try:
-        os.unlink(entry.path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StateUnusable(
-            f"{entry.path} cannot be removed: {error.strerror}", "make the spool writable"
-        ) from error
-
-
-def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
+def quarantine(files: NewFiles, entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
     """Set a malformed file aside in `bad/`, with the reason in `<name>.why`; the oldest there go.
 
     Raises StateUnusable when the rename is refused.
     """
     # A hostile name may be too long for ".why" or not be text at all: it gets one of ours.
-    name = entry.name if entry.dropped_at is not None else f"unnamed-{entry.id & (2**64 - 1):016x}"
+    name = entry.name if entry.dropped_at is not None else f"unnamed-{files.id_of(entry)[6:].hex()}"
     make_directory(dirs.bad)
     target = str(dirs.bad / name)
     # The reason first: killed in between, the file is still in new/ and comes here again.
@@ -168,12 +230,13 @@ def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
     try:
         if os.path.lexists(target):
             _remove(target)
-        os.rename(entry.path, target)
+        files.move(entry, target)
     except FileNotFoundError:
         _remove(target + _WHY)
     except OSError as error:
         raise StateUnusable(
-            f"{entry.path} cannot be set aside: {error.strerror}", "make the spool writable"
+            f"{files.path_of(entry)} cannot be set aside: {error.strerror}",
+            "make the spool writable",
         ) from error
     trim_quarantine(dirs)
 

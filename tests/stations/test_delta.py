@@ -8,14 +8,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.deltas import delta, tool_calls
-from tallyd.delta import Delta, parse_delta
+from tallyd.delta import Delta, DeltaReader, parse_delta
 from tallyd.errors import Malformed
-from tallyd.limits import DELTA_MAX_BYTES
+from tallyd.limits import DELTA_MAX_BYTES, DELTA_MEMORY_PIECE_BYTES, DELTA_MEMORY_PIECES
 
 
 def _parse(content: object) -> Delta:
     raw = content if isinstance(content, bytes) else json.dumps(content).encode()
     return parse_delta(raw, "tallyd-demo")
+
+
+def _plain(said: Delta) -> dict[str, object]:
+    """All that a delta says, as plain values to compare."""
+    return {
+        "day": said.day,
+        "envelope": said.envelope.fields,
+        "counts": [[one.event, one.dimensions, one.measures] for one in said.counts],
+        "events": [[one.event, one.ts, one.properties] for one in said.events],
+        "lost": said.lost,
+        "consent": said.consent,
+        "id": said.derived_id,
+    }
 
 
 def _nested(levels: int) -> object:
@@ -25,7 +38,9 @@ def _nested(levels: int) -> object:
 def test_a_good_delta_is_understood():
     said = _parse(delta(lost={"cap": 3}, future_key={"ignored": True}))
 
-    assert said.counts == [("tool_calls", {"tool": "search"}, {"count": 1, "error_count": 0})]
+    assert _plain(said)["counts"] == [
+        ["tool_calls", {"tool": "search"}, {"count": 1, "error_count": 0}]
+    ]
     assert said.lost == {"cap": 3}
 
 
@@ -113,3 +128,106 @@ def test_any_value_under_any_key_is_a_delta_or_malformed(key, value):
         _parse({**delta(), key: value})
     except Malformed:
         return
+
+
+# As our stubs write it: every key, in their order, without spaces.
+_FULL = json.dumps(
+    {
+        "v": 1,
+        "product": "tallyd-demo",
+        "contract": "0" * 16,
+        "writer": {"epoch": "0123456789abcdef", "seq": 3, "lang": "hand", "version": "1"},
+        "consent": {"since": "2026-11-01T00:00:00Z", "id": "one"},
+        "id": "sha256:00",
+        "envelope": {"os": "linux", "ci": False},
+        "day": "2026-11-20",
+        "counts": [tool_calls(), tool_calls("read", 2), tool_calls()],
+        "events": [["server_started", "2026-11-20T10:00:00.000Z", {"tool": "x"}]],
+        "lost": {"cap": 4},
+    },
+    separators=(",", ":"),
+)
+
+
+def test_the_quick_way_and_the_strict_way_say_the_same():
+    """A space is enough to go the strict way; the second of two is read from memory."""
+    reader = DeltaReader("tallyd-demo")
+    quick = [_plain(reader.read(_FULL.encode())) for _ in range(2)]
+    strict = _plain(reader.read(_FULL.replace(",", ", ").encode()))
+
+    assert quick == [strict, strict]
+    assert (strict["lost"], strict["consent"], strict["id"], len(strict["counts"])) == (
+        {"cap": 4},
+        ("2026-11-01T00:00:00Z", "one"),
+        "sha256:00",
+        3,
+    )
+
+
+def test_equal_pieces_are_one_object_to_their_reader():
+    """That is what lets intake add them up without looking into them."""
+    reader = DeltaReader("tallyd-demo")
+    one, other = (
+        reader.read(_FULL.encode()),
+        reader.read(_FULL.replace("abcdef", "abcde0").encode()),
+    )
+
+    assert one.counts[0] is one.counts[2] is other.counts[0]
+    assert (one.envelope is other.envelope, one.counts[0] is one.counts[1]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("part", "instead"),
+    [
+        ('{"v":1,', '{"v":1,"v":1,'),
+        ('"day":"2026-11-20",', '"day":"2026-11-20","day":"2026-11-20",'),
+        ('"seq":3,', '"seq":3,"seq":3,'),
+        ('"since":', '"since":null,"since":'),
+        ('"os":', '"os":"mac","os":'),
+        ('{"tool":"read"}', '{"tool":"x","tool":"read"}'),
+        ('{"count":2,', '{"count":1,"count":2,'),
+        ('{"tool":"x"}', '{"tool":"y","tool":"x"}'),
+        ('{"cap":4}', '{"cap":1,"cap":4}'),
+        ('"count":2', '"count":NaN'),
+        ('"count":2', '"count":2.0'),
+        ('"count":2', '"count":true'),
+        ('"count":2', '"count":-2'),
+        ('"count":2', '"count":9007199254740992'),
+        ('"seq":3', '"seq":9007199254740992'),
+        ('"seq":3', '"seq":true'),
+        ('"v":1', '"v":1.0'),
+        ("abcdef", "ABCDEF"),
+        ("abcdef", "abcdeg"),
+        ("0123456789abcdef", "0123456789abcde"),
+        ('"tallyd-demo"', '"tallyd"'),
+        ("2026-11-20", "2026-11-31"),
+        ('{"os":"linux","ci":false}', "[]"),
+        ('{"tool":"x"}', "[" * 6 + "]" * 6),
+        ('"linux"', "[" * 7 + "]" * 7),
+        ('"id":"sha256:00"', '"id":7'),
+        ('"consent":{"since":', '"consent":{"since":7,"then":'),
+        ('"linux"', '"\\ud800'),
+        ('}]],"lost"', '}],"lost"'),
+    ],
+)
+def test_the_quick_way_lets_nothing_through_that_the_strict_one_refuses(part, instead):
+    """Also where its other pieces are known already."""
+    assert part in _FULL
+    reader = DeltaReader("tallyd-demo")
+    reader.read(_FULL.encode())
+
+    with pytest.raises(Malformed):
+        reader.read(_FULL.replace(part, instead).encode())
+
+
+def test_what_a_reader_remembers_is_bounded():
+    reader = DeltaReader("tallyd-demo")
+    for number in range(DELTA_MEMORY_PIECES + 10):
+        reader.read(
+            _FULL.replace('"read"', f'"read_{number}"').replace("linux", f"{number}").encode()
+        )
+    reader.read(_FULL.replace('"read"', f'"{"x" * DELTA_MEMORY_PIECE_BYTES}"').encode())
+
+    kept = [*reader._counts, *reader._envelopes]
+    assert len(kept) <= 2 * DELTA_MEMORY_PIECES
+    assert max(map(len, kept)) <= DELTA_MEMORY_PIECE_BYTES

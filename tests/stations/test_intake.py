@@ -11,6 +11,7 @@ from support.deltas import delta, name_of, tool_calls
 from support.pipeline import Pipeline, Tally
 from tallyd import buckets, intake, losses, spool
 from tallyd.contract.days import shift_day
+from tallyd.delta import DeltaReader
 from tallyd.errors import StateMoved
 from tallyd.intake import IntakeCount, merge_batch
 from tallyd.limits import MAX_SUM, MERGE_BATCH_FILES
@@ -198,12 +199,7 @@ def test_a_bad_file_that_cannot_be_set_aside_stops_no_other(pipeline: Pipeline):
     (pipeline.state / "spool/tallyd-demo/bad").symlink_to("/proc/1/nowhere")
 
     for _ in range(2):
-        merge_batch(
-            pipeline.store,
-            pipeline.view(),
-            spool.list_new("tallyd-demo", pipeline.view().spool),
-            pipeline.clock.now(),
-        )
+        _merge(pipeline)
 
     assert Tally(new=1, counted={"search": 1}) == pipeline.tally()
 
@@ -242,10 +238,8 @@ def test_large_files_are_merged_a_megabyte_at_a_time(pipeline: Pipeline):
     """A stop waits for the transaction that is under way."""
     for _ in range(40):
         pipeline.drop(delta(padding="x" * 60_000))
-    view = pipeline.view()
-    entries = spool.list_new("tallyd-demo", view.spool)
 
-    first = merge_batch(pipeline.store, view, entries, pipeline.clock.now())
+    first = _merge(pipeline)
 
     assert 17 <= first.seen <= 18
     assert (pipeline.intake().merged + first.merged, pipeline.tally().new) == (40, 0)
@@ -273,10 +267,10 @@ def test_a_bug_in_one_products_data_stops_no_other(pipeline: Pipeline, monkeypat
     pipeline.drop()
     right = intake.merge_batch
 
-    def broken(store, view, entries, now):
+    def broken(store, view, *rest):
         if view.name == "codegraph":
             raise OverflowError("a number that nobody thought of")
-        return right(store, view, entries, now)
+        return right(store, view, *rest)
 
     monkeypatch.setattr(intake, "merge_batch", broken)
 
@@ -368,3 +362,11 @@ def test_a_derived_id_is_one_of_its_contracts_kind_or_what_came_with_it_is_lost(
 
     assert (len(found), lost.get("screened", 0)) == (kept, 1 - kept)
     assert derived is None or kept == 0 or derived in found[0][0]
+
+
+def _merge(pipeline: Pipeline) -> IntakeCount:
+    """One transaction's worth."""
+    view = pipeline.view()
+    with spool.list_new("tallyd-demo", view.spool) as files:
+        reader = DeltaReader("tallyd-demo")
+        return merge_batch(pipeline.store, view, files, reader, pipeline.clock.now())

@@ -150,12 +150,13 @@ def test_running_out_of_descriptors_is_not_the_files_fault(pipeline: Pipeline):
     import resource
 
     path = pipeline.drop()
-    (entry,) = spool.list_new("tallyd-demo", pipeline.view().spool)
+    files = spool.list_new("tallyd-demo", pipeline.view().spool)
+    (entry,) = files.take()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
-        with pytest.raises(Exception) as refused:
-            spool.read_delta(entry)
+        with files, pytest.raises(Exception) as refused:
+            files.read(entry)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tallyd.delta import parse_delta
 from tallyd.paths import Paths
-from tallyd.spool import list_new, read_delta
+from tallyd.spool import list_new
 from tallyd_client import Client
 from tallyd_client._load import constants_of
 
@@ -52,16 +52,17 @@ def dropped(home: Path, product: str = "tallyd-demo") -> Dropped:
     errors: Counter[str] = Counter()
     events: Counter[str] = Counter()
     lost: Counter[str] = Counter()
-    for entry in list_new(product, spool_of(home, product)):
-        content = read_delta(entry)
-        assert content is not None
-        delta = parse_delta(content, product)
-        for event, dimensions, measures in delta.counts:
-            key = str(dimensions.get("tool", event))
-            calls[key] += measures["count"]
-            errors[key] += measures["error_count"]
-        events.update(name for name, _, _ in delta.events)
-        lost.update(delta.lost)
+    with list_new(product, spool_of(home, product)) as files:
+        for entry in files.take():
+            content = files.read(entry)
+            assert content is not None
+            delta = parse_delta(content, product)
+            for one in delta.counts:
+                key = str(one.dimensions.get("tool", one.event))
+                calls[key] += one.measures["count"]
+                errors[key] += one.measures["error_count"]
+            events.update(one.event for one in delta.events)
+            lost.update(delta.lost)
     return Dropped(dict(calls), dict(+errors), dict(events), dict(lost))
 
 
