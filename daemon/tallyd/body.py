@@ -7,18 +7,15 @@ fields have equal text wherever they are kept.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from msgspec import Struct
 
 # Stands for an id that is made only when a batch is frozen: a preview must not make one.
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 
 
-@dataclass(frozen=True, slots=True)
-class WireEvent:
+class WireEvent(Struct, frozen=True):
     """One event of a body; `counted` is what is lost when it is lost, `uuid` its own, if it has one."""
 
     event: str
@@ -28,8 +25,7 @@ class WireEvent:
     uuid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """One envelope and its events. `machine_id` is "" where the user's mode promises no id."""
 
     machine_id: str

@@ -8,16 +8,18 @@ function works inside a transaction that its caller opened, so that a hand-over 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tallyd.body import canonical
 from tallyd.limits import MAX_SUM
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 # In a kept envelope, the id that the hosts of a derived identity gave: no envelope field may be called so.
 ID_KEY = "machine_id"
@@ -26,8 +28,7 @@ ID_KEY = "machine_id"
 BucketKey = tuple[str, str, str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One bucket with all its measures."""
 
     day: str
@@ -37,8 +38,7 @@ class Row:
     measures: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class PendingEvent:
+class PendingEvent(Struct, frozen=True):
     """One single event; `id` is its place in the order of arrival."""
 
     id: int
@@ -48,8 +48,7 @@ class PendingEvent:
     properties: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(Struct, frozen=True):
     """A single event on its way in: envelope and properties as canonical text."""
 
     envelope: str

@@ -13,8 +13,11 @@ from __future__ import annotations
 import errno
 import json
 import uuid
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field, structs
 
 from tallyd.contract.consent import Choice, StoredChoice
 from tallyd.contract.days import instant, unix_of
@@ -25,15 +28,11 @@ from tallyd.paths import expand_home
 from tallyd.state_file import Said, changed, keys_of, read_values, understand
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from tallyd.contract import Contract
     from tallyd.paths import Paths
 
 
-@dataclass(frozen=True, slots=True)
-class ChoiceFile:
+class ChoiceFile(Struct, frozen=True):
     """What the state file says: the choice and the ids; `values` is the whole object.
 
     `content` is its bytes, None when there is no file.
@@ -144,7 +143,7 @@ def write_choice(
         changes[keys.notice_version] = had.get(keys.notice_version) or 1
     kept = _write(contract, choice, changes)
     _write_beside(contract, paths, mode, now)
-    return replace(read_choice(contract, paths, environ), kept=kept)
+    return structs.replace(read_choice(contract, paths, environ), kept=kept)
 
 
 def reset_id(

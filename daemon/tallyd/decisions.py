@@ -7,15 +7,15 @@ works inside its caller's transaction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     import sqlite3
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """The instant of the explicit choice (None: nobody chose), and the id (None: none yet)."""
 
     effective_from: str | None

@@ -16,6 +16,7 @@ were read: a repeated, an unknown or an oddly written key goes the strict way.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
@@ -27,7 +28,7 @@ from tallyd.errors import Malformed
 from tallyd.limits import DELTA_MAX_DEPTH, DELTA_MEMORY_PIECE_BYTES, DELTA_MEMORY_PIECES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from typing import TypeVar
 
     _Piece = TypeVar("_Piece")

@@ -11,24 +11,24 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from tallyd import buckets, logs, losses, spool
 from tallyd.body import canonical
+from tallyd.contract import Contract
 from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.fields import Hash
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
 from tallyd.decisions import Decision
+from tallyd.delta import Count
 from tallyd.errors import Malformed, StateUnusable
 from tallyd.limits import MAX_DAYS_AHEAD, MERGE_BATCH_BYTES, MERGE_BATCH_FILES
 from tallyd.losses import Cause
 
 if TYPE_CHECKING:
-    from tallyd.contract import Contract
-    from tallyd.delta import Count, Delta, DeltaReader, Envelope
+    from tallyd.delta import Delta, DeltaReader, Envelope
     from tallyd.product import ProductView
     from tallyd.spool import NewEntry, NewFiles
     from tallyd.store import Store
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class IntakeCount:
+class IntakeCount(Struct):
     """What one pass did: files looked at, merged, already known, set aside, older than the consent."""
 
     seen: int = 0

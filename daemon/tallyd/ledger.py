@@ -7,9 +7,10 @@ answers `status` and the sender's pacing. Old rows go by count; only the newest 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tallyd.limits import LEDGER_MAX_BODIES, LEDGER_MAX_ROWS
 
@@ -31,8 +32,7 @@ class Verdict(Enum):
     DROPPED = 4  # no answer where the contract says unanswered = "drop"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One request: when (Unix s), where to, and what came of it, in a word for people."""
 
     batch_id: str

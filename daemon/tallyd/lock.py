@@ -11,8 +11,9 @@ import json
 import os
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING
+
+from msgspec import Struct, structs
 
 from tallyd.errors import AlreadyRunning, StateUnusable
 from tallyd.files import make_directory
@@ -44,8 +45,7 @@ else:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """Who holds the lock: `role` is "daemon" or "flush", `started_at` Unix seconds."""
 
     pid: int
@@ -87,7 +87,7 @@ def hold_lock(paths: Paths, holder: Holder) -> Iterator[float]:
         previous_beat = os.fstat(file.fileno()).st_mtime
         try:
             # Unbuffered: what a full disk refuses must not be tried again when the file is closed.
-            text = json.dumps(asdict(holder)).encode("ascii")
+            text = json.dumps(structs.asdict(holder)).encode("ascii")
             os.ftruncate(file.fileno(), os.pwrite(file.fileno(), text, 0))
         except OSError as error:
             raise StateUnusable(

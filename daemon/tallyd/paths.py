@@ -8,9 +8,10 @@ ignored. Nothing here touches the disk.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tallyd.errors import StateUnusable
 
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 _MACHINE_POLICY = Path("/etc/tallyd/policy.toml")
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolDirs:
+class SpoolDirs(Struct, frozen=True):
     """The three directories of one product's spool."""
 
     tmp: Path
@@ -30,8 +30,7 @@ class SpoolDirs:
     bad: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(Struct, frozen=True):
     """The layout below the configuration and the state directory."""
 
     config: Path

@@ -8,8 +8,9 @@ cannot be read, or holds anything else, forbids everything. Hosts read the same 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tallyd import flat_toml
 from tallyd.files import keep_beside, read_regular, replace_file
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 _HEAD = '# Written by "tallyd off --all" and "tallyd on"; `off` may be a list of products too.\n'
 
 
-@dataclass(frozen=True, slots=True)
-class Bans:
+class Bans(Struct, frozen=True):
     """The rules that forbid a product: by somebody's wish, and because a file cannot be understood."""
 
     wishes: tuple[str, ...] = ()
@@ -80,8 +80,7 @@ def permit(product: str, paths: Paths) -> None:
     _write(paths, said, _Said(said.is_all, off, excepted))
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
+class _Said(Struct, frozen=True):
     """What a policy file says: off to all, or to these; all but those excepted. `text` is its text."""
 
     is_all: bool = False

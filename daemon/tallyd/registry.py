@@ -9,10 +9,11 @@ own product and no other; an agreement that cannot be read counts as none.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tallyd.contract import ContractError, parse_contract
+from msgspec import Struct
+
+from tallyd.contract import Contract, ContractError, parse_contract
 from tallyd.contract.parse import CONTRACT_MAX_BYTES
 from tallyd.errors import NotRegistered
 from tallyd.files import replace_file
@@ -20,12 +21,10 @@ from tallyd.files import replace_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tallyd.contract import Contract
     from tallyd.paths import Paths
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(Struct, frozen=True):
     """The contract in force; None when there is none yet, or none that could be read."""
 
     contract: Contract | None

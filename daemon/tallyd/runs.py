@@ -6,9 +6,10 @@ function works inside its caller's transaction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tallyd.limits import RUNS_MAX_ROWS
 
@@ -31,8 +32,7 @@ class StopReason(Enum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """A recorded stop: when (Unix s), why, and how long the run had been up."""
 
     at: float

@@ -9,8 +9,10 @@ the freeze. Late counts for a sealed day make another batch, and add.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tallyd import buckets, losses, outbox
 from tallyd.batch import Batch
@@ -25,15 +27,14 @@ from tallyd.wire import narrow_body, render_body, rollup_events, size_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from tallyd.contract import Contract
     from tallyd.product import ProductView
     from tallyd.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """One batch to be: its envelope and its events, in order.
 
     `derived_id` is the id that the hosts of a derived identity gave, None for every other kind.
@@ -44,8 +45,7 @@ class Planned:
     events: list[WireEvent]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a freeze would make, and the counts that it would find unlisted by now."""
 
     batches: list[Planned]

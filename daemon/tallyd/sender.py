@@ -9,11 +9,13 @@ bytes under the same `batch_id`, which the gateway drops.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, structs
+
 from tallyd import ledger, losses, outbox, transport
+from tallyd.batch import Batch
+from tallyd.contract.model import Endpoint
 from tallyd.ledger import Verdict
 from tallyd.limits import PACE_WINDOW_S, RETRY_AFTER_MAX_S
 from tallyd.losses import Cause
@@ -23,17 +25,14 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Awaitable, Callable
 
-    from tallyd.batch import Batch
     from tallyd.clock import Clock
     from tallyd.contract import Contract
-    from tallyd.contract.model import Endpoint
     from tallyd.product import ProductView
     from tallyd.store import Store
     from tallyd.transport import Answer
 
 
-@dataclass(slots=True)
-class SendCount:
+class SendCount(Struct):
     """What one pass did, in batches; `again_in_s` when it should go on before the interval."""
 
     delivered: int = 0
@@ -44,8 +43,7 @@ class SendCount:
     again_in_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """A batch that may leave now, and where to."""
 
     batch: Batch
@@ -100,7 +98,7 @@ def _narrow(sql: sqlite3.Connection, contract: Contract, batch: Batch) -> None:
     counted = max(batch.counted - dropped, 0)
     outbox.replace(
         sql,
-        dataclasses.replace(
+        structs.replace(
             batch, contract=contract.short_digest, body=body, events=events, counted=counted
         ),
     )

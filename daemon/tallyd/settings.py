@@ -11,8 +11,9 @@ Unknown keys are errors that name the file and the key. Absent means the default
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tallyd.contract import ContractError
 from tallyd.contract.table import Table
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from tallyd.paths import Paths
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """The user's settings, validated."""
 
     log_level: str = "info"

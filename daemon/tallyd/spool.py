@@ -13,7 +13,6 @@ import errno
 import os
 import re
 import stat
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Self
 
@@ -163,8 +162,7 @@ class NewFiles:
         return self.directory + os.sep + entry.name
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolSize:
+class SpoolSize(Struct, frozen=True):
     """How much waits: complete deltas and their bytes, and quarantined files."""
 
     files: int

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from tallyd import flat_toml
 from tallyd.contract.consent import Choice
 from tallyd.contract.days import unix_of
-from tallyd.contract.model import StateFile
+from tallyd.contract.model import Mode, StateFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tallyd.contract import Contract
-    from tallyd.contract.model import Mode
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 USER_MAX_CHARS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """What a state file says: the choice, in which mode, since when, and the ids in it.
 
     `is_explicit` is None where the file has no key that tells a choice from the default.

@@ -9,19 +9,18 @@ nothing to send pays for neither and a signal is never kept waiting.
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from functools import cache
 from urllib.parse import urlsplit
 
 from anyio import fail_after, to_thread
+from msgspec import Struct
 
 from tallyd import __version__
 from tallyd.contract.policy_grammar import LOOPBACK
 from tallyd.limits import RETRY_AFTER_MAX_S
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What the gateway said; `status` None means it said nothing, and `detail` why."""
 
     status: int | None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
 from typing import Any, NoReturn
+
+from msgspec import Struct
 
 from tallyd import __version__
 
@@ -27,8 +28,7 @@ _CHECK: dict[str, Any] = {
 _JSON: dict[str, Any] = {"action": "store_true", "help": "print JSON"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Command:
+class _Command(Struct, frozen=True):
     words: str
     summary: str
     example: str

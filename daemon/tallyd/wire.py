@@ -7,10 +7,11 @@ narrower, never wider.
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 from typing import Protocol as TypingProtocol
+
+from msgspec import structs
 
 from tallyd import events_v1, posthog
 from tallyd.body import Body, WireEvent, canonical
@@ -89,9 +90,9 @@ def narrow_body(contract: Contract, content: bytes) -> tuple[bytes, int, int]:
             numbers = [value for value in one.props.values() if type(value) is int]
             dropped += max(numbers, default=1)
         else:
-            kept.append(dataclasses.replace(one, props=props))
+            kept.append(structs.replace(one, props=props))
     envelope, _ = screen_envelope(contract, body.envelope, day_of(unix_of(body.sent_at) or 0))
-    narrow = dataclasses.replace(body, envelope=envelope, events=kept)
+    narrow = structs.replace(body, envelope=envelope, events=kept)
     return render_body(contract, narrow), len(kept), dropped
 
 

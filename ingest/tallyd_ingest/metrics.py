@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 _HELP = {
     "requests_accepted": "Requests answered 204.",
@@ -15,8 +16,7 @@ _HELP = {
 }
 
 
-@dataclass(slots=True)
-class Metrics:
+class Metrics(Struct):
     """Counters since the start of this process."""
 
     totals: Counter[str] = field(default_factory=Counter)

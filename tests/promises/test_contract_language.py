@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import defaultdict
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from support.inline_contracts import EVERY_TYPE, INLINE, changed, parsed
 from support.processes import CONTRACTS, ROOT
 from tallyd.contract import Contract, ContractError, parse_contract

@@ -74,7 +74,7 @@ def test_the_spool_document_names_the_numbers_of_the_code():
         (limits.DELTA_MAX_BYTES, "64 KiB"),
         (limits.DELTA_MAX_DEPTH, "8 levels"),
         (limits.DELTA_NAME_MAX_CHARS, "96 characters"),
-        (limits.MERGE_BATCH_FILES, "256 files"),
+        (limits.MERGE_BATCH_FILES, "1,024 files"),
         (limits.DELTA_ID_DAYS, "32 days"),
         (limits.QUARANTINE_MAX_FILES, "100 files and 2 MiB"),
         (limits.LEFTOVER_S, "an hour"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import product
 from typing import Any
 
 import pytest
+from msgspec import structs
 from support.clock import NOON
 from support.gateway import contract_of
 from tallyd.contract.consent import (
@@ -32,7 +32,7 @@ DAMAGED = StoredChoice(Choice.DAMAGED, problem="is not JSON")
 
 def policy(**changes: Any) -> ConsentPolicy:
     """CodeGraph's policy with `changes`."""
-    return dataclasses.replace(CODEGRAPH.consent, **changes)
+    return structs.replace(CODEGRAPH.consent, **changes)
 
 
 def decide(

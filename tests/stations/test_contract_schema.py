@@ -6,13 +6,13 @@ import copy
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 from support.inline_contracts import EVERY_TYPE, INLINE, parsed
 from support.processes import CONTRACTS, ROOT
 from tallyd.contract import Contract

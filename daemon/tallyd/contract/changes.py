@@ -9,9 +9,10 @@ called, `{old}` and `{new}` its two values, `{one}` a member of a list.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from msgspec import Struct
 
 
 class Kind(Enum):
@@ -22,8 +23,7 @@ class Kind(Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One change: its kind, the dotted key of what changed, and a sentence that says it."""
 
     kind: Kind
@@ -31,8 +31,7 @@ class Change:
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(Struct, frozen=True):
     """Where a rule looks: the dotted key, and what a sentence calls it."""
 
     place: str = ""

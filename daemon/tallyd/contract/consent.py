@@ -8,14 +8,17 @@ caller brings environment, stored choice, notice and time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from tallyd.contract.model import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tallyd.contract.model import ConsentPolicy, Mode
+    from tallyd.contract.model import ConsentPolicy
 
 _FALSE_WORDS = ("0", "false")
 
@@ -29,8 +32,7 @@ class Choice(Enum):
     DAMAGED = "damaged"  # there, but not to be trusted: it means off
 
 
-@dataclass(frozen=True, slots=True)
-class StoredChoice:
+class StoredChoice(Struct, frozen=True):
     """The stored choice: its value, since when (an instant), and what is wrong with its file.
 
     `mode` says which way of being on was chosen, where a contract knows several.
@@ -42,8 +44,7 @@ class StoredChoice:
     mode: Mode | Literal["on"] = "on"
 
 
-@dataclass(frozen=True, slots=True)
-class Consent:
+class Consent(Struct, frozen=True):
     """The decision.
 
     `mode` is "off", "on", or the way of being on; `decided_by` names the rule that decided,
@@ -70,8 +71,7 @@ class Consent:
         return "on" if self.is_on else "off"
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Struct, frozen=True):
     """Whether something may leave now; if not, why not, and when it opens (Unix s), if time opens it."""
 
     is_open: bool

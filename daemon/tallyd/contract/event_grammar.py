@@ -7,9 +7,10 @@ tables as TOML gives them, for the constants that a stub is built from.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import TYPE_CHECKING, Any, Final, cast
+
+from msgspec import structs
 
 from tallyd.contract.field_grammar import (
     FIELD_NAME,
@@ -36,9 +37,7 @@ def read_events(root: Table) -> dict[str, Event]:
     """Every event of a contract, in the order of the file. Raises ContractError."""
     shared = read_fields(root.table("fields"))
     groups = {
-        name: dataclasses.replace(
-            read_field(name, one), is_group=True, is_optional=True, wire_name=""
-        )
+        name: structs.replace(read_field(name, one), is_group=True, is_optional=True, wire_name="")
         for name, one in root.table("groups").named_tables(name_pattern=FIELD_NAME, what="a group")
     }
     for name, one in groups.items():

@@ -9,11 +9,10 @@ done only where the contract says `cut = true`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Mapping
+from typing import Final, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from msgspec import Struct
 
 
 class _Refused:
@@ -54,8 +53,7 @@ def _is_place(text: str) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Enum:
+class Enum(Struct, frozen=True):
     """One of a closed list of texts."""
 
     values: tuple[str, ...]
@@ -65,8 +63,7 @@ class Enum:
         return value if isinstance(value, str) and value in self.values else REFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """Text over one alphabet, 1 to `max_length` characters, and no place; longer is cut only when `cut`.
 
     `registered`: the host lets through only names that it registered (it alone knows them).
@@ -88,8 +85,7 @@ class Text:
         return value if self.alphabet.issuperset(value) and not _is_place(value) else REFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class Integer:
+class Integer(Struct, frozen=True):
     """A whole number between two bounds, both included; `true` is no integer."""
 
     minimum: int = 0
@@ -102,8 +98,7 @@ class Integer:
         return value if self.minimum <= value <= self.maximum else REFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(Struct, frozen=True):
     """A finite number, whole or not, between two bounds, both included."""
 
     minimum: float = 0
@@ -118,8 +113,7 @@ class Number:
         return value if is_within and math.isfinite(value) else REFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class Boolean:
+class Boolean(Struct, frozen=True):
     """True or false, strictly."""
 
     def screen(self, value: object) -> FieldValue | _Refused:
@@ -127,8 +121,7 @@ class Boolean:
         return value if isinstance(value, bool) else REFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(Struct, frozen=True):
     """A number that leaves the host only as the label of the bucket it falls in.
 
     `edges` ascend; bucket i holds edges[i-1] <= number < edges[i], so there is one label more
@@ -143,8 +136,7 @@ class Bucket:
         return value if isinstance(value, str) and value in self.labels else REFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class Uuid:
+class Uuid(Struct, frozen=True):
     """A UUID of any version, in lower case."""
 
     def screen(self, value: object) -> FieldValue | _Refused:
@@ -156,8 +148,7 @@ class Uuid:
         return value if is_good and _HEX.issuperset(value.replace("-", "")) else REFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class Hash:
+class Hash(Struct, frozen=True):
     """A finished hash: `prefix` and then lower-case hex digits, `length` of them."""
 
     length: int = 64
@@ -171,8 +162,7 @@ class Hash:
         return value if len(digits) == self.length and _HEX.issuperset(digits) else REFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorClass:
+class ErrorClass(Struct, frozen=True):
     """The name of an error's class: a capital, then letters, digits and underscores."""
 
     max_length: int = 80
@@ -184,8 +174,7 @@ class ErrorClass:
         return value if value[0] in _CAPITALS and _IDENTIFIER.issuperset(value) else REFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class Redacted:
+class Redacted(Struct, frozen=True):
     """Free text on one line; what looks like a secret, an absolute path or an e-mail address is out.
 
     `switch` is the host's environment variable without which none is recorded.
@@ -203,8 +192,7 @@ class Redacted:
         return one_line(value, self.max_length) or REFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A flat object of listed fields, as an item of a list."""
 
     fields: Mapping[str, FieldType]
@@ -224,8 +212,7 @@ class Record:
         return kept
 
 
-@dataclass(frozen=True, slots=True)
-class List:
+class List(Struct, frozen=True):
     """A list of items of one type: good items stay, bad ones and those past the maximum go."""
 
     of: FieldType
@@ -245,8 +232,7 @@ class List:
         return kept
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Struct, frozen=True):
     """A map of names to true, such as the flags that were given: never a value."""
 
     of: FieldType

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct, structs
 
 from tallyd.contract.event_grammar import resolve_tables
 from tallyd.contract.fields import Enum, Redacted
@@ -31,8 +32,7 @@ NOTICE_MAX_CHARS: Final = 220
 _PLACE: Final = re.compile(r"https?://\S+|\S*[/.]\S+")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing to mend: `line` from 1 (0: nowhere), `key` dotted as in TOML, `hint` what to write."""
 
     file: str
@@ -49,15 +49,14 @@ class Finding:
 
     def as_dict(self) -> dict[str, str | int]:
         """The finding as JSON shows it."""
-        return asdict(self)
+        return structs.asdict(self)
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         return f"{place}: {self.severity}: {self.key}: {self.problem}; {self.hint}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Raw:
+class _Raw(Struct, frozen=True):
     """A finding whose line is still to be found."""
 
     severity: Severity

@@ -6,13 +6,12 @@ are in the names. Shared definitions are resolved: an event holds every field it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from msgspec import Struct, field
 
-    from tallyd.contract.fields import FieldType
+from tallyd.contract.fields import FieldType
 
 Default = Literal["on", "off", "ask"]
 DoNotTrack = Literal["set", "any", "ignore"]
@@ -22,8 +21,7 @@ Once = Literal["", "process", "machine"]
 Mode = Literal["off", "anonymous", "identified"]
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """One listed field: its type, whether it may be missing, and what it is for.
 
     `expires` is the first day (UTC) on which it is no longer collected, "" for never; `wire_name` is
@@ -40,16 +38,14 @@ class Field:
     origin: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(Struct, frozen=True):
     """A sticky draw per process: `rate` of them record; the rate travels as `field`."""
 
     rate: float
     field: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rollup:
+class Rollup(Struct, frozen=True):
     """An event that is counted: its key fields and its summed fields.
 
     The first measure is the primary one: the number of things that happened. `maxima` holds the
@@ -76,8 +72,7 @@ class Rollup:
         return self.dimensions
 
 
-@dataclass(frozen=True, slots=True)
-class SingleEvent:
+class SingleEvent(Struct, frozen=True):
     """An event that is told one by one, with its instant; at most `once` per process or machine."""
 
     name: str
@@ -97,8 +92,7 @@ class SingleEvent:
 Event = Rollup | SingleEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """Where finished days go, how often, and what an answer means.
 
     `url` is the whole address for events-v1 and the host's for posthog-batch; `key` is PostHog's
@@ -120,8 +114,7 @@ class Endpoint:
     retention_days: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class EnvSwitch:
+class EnvSwitch(Struct, frozen=True):
     """A product's own environment variable; values are compared trimmed and in lower case."""
 
     name: str
@@ -129,8 +122,7 @@ class EnvSwitch:
     on: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentPolicy:
+class ConsentPolicy(Struct, frozen=True):
     """How consent is decided, and what is said before anything leaves.
 
     `modes` are the choices beyond on and off, in the order of the menu; empty for on and off alone.
@@ -148,8 +140,7 @@ class ConsentPolicy:
     modes: tuple[Mode, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StateFile:
+class StateFile(Struct, frozen=True):
     """The file of choice and id, and what its keys are called there; "" for what it has no key for.
 
     A product's own file holds what its contract maps and nothing else; without one, tallyd's own
@@ -182,8 +173,7 @@ class StateFile:
         return tuple(name for name in named if name)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """Who a row is from.
 
     `random`: a UUID made on this machine. `derived`: `prefix` and `length` hex digits of the SHA-256
@@ -199,8 +189,7 @@ class Identity:
     has_project: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
+class Contract(Struct, frozen=True):
     """One product's allowlist and policy.
 
     `text` is the file as its author wrote it; `digest` is the SHA-256 of it, in hex.
@@ -219,7 +208,7 @@ class Contract:
     events: Mapping[str, Event]
     never: tuple[str, ...]
     digest: str
-    text: bytes = field(repr=False)
+    text: bytes
 
     @property
     def short_digest(self) -> str:

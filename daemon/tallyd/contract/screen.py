@@ -9,8 +9,9 @@ counterparts on the wire.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tallyd.contract.fields import MAX_INTEGER, FieldValue, _Refused
 from tallyd.contract.model import Rollup, SingleEvent
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 Fields = dict[str, FieldValue]
 
 
-@dataclass(frozen=True, slots=True)
-class ScreenedCounts:
+class ScreenedCounts(Struct, frozen=True):
     """Counts that may be kept: every measure of the event is there, zero when it was not given."""
 
     dimensions: Fields
@@ -32,8 +32,7 @@ class ScreenedCounts:
     stripped: int
 
 
-@dataclass(frozen=True, slots=True)
-class ScreenedEvent:
+class ScreenedEvent(Struct, frozen=True):
     """A single event that may be kept."""
 
     properties: Fields

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date, time
 from difflib import get_close_matches
 from typing import NoReturn
+
+from msgspec import Struct, field
 
 from tallyd.contract.errors import ContractError
 from tallyd.contract.locate import line_of
@@ -25,8 +26,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNPRINTED = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
 
 
-@dataclass(slots=True)
-class Table:
+class Table(Struct):
     """One TOML table: `values` as tomllib gave them, `path` from the root of `file`."""
 
     file: str

@@ -15,12 +15,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
+from msgspec import Struct
 
 from tallyd import buckets, ledger, render, status
 from tallyd.clock import SystemClock
@@ -34,7 +35,7 @@ from tallyd.store import open_store_for_reading
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from tallyd.ledger import Attempt
 
@@ -50,8 +51,7 @@ class DemoFailed(Exception):
     """A step did not come about; the text says which."""
 
 
-@dataclass(slots=True)
-class _Stage:
+class _Stage(Struct):
     """Where the demo plays: its home, its environment, and the processes to end."""
 
     home: Path
