@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from tallyd.contract.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
-class Batch(Struct, frozen=True):
+class Batch(Frozen):
     """Immutable bytes with a UUID.
 
     `machine_id` and `contract` (short digest) are those in the bytes; after `expires_at` (Unix s) a

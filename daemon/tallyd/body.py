@@ -7,15 +7,18 @@ fields have equal text wherever they are kept.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from tallyd.contract.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 # Stands for an id that is made only when a batch is frozen: a preview must not make one.
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 
 
-class WireEvent(Struct, frozen=True):
+class WireEvent(Frozen):
     """One event of a body; `counted` is what is lost when it is lost, `uuid` its own, if it has one."""
 
     event: str
@@ -25,7 +28,7 @@ class WireEvent(Struct, frozen=True):
     uuid: str = ""
 
 
-class Body(Struct, frozen=True):
+class Body(Frozen):
     """One envelope and its events. `machine_id` is "" where the user's mode promises no id."""
 
     machine_id: str

@@ -8,18 +8,16 @@ function works inside a transaction that its caller opened, so that a hand-over 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from tallyd.body import canonical
+from tallyd.contract.frozen import Frozen
 from tallyd.limits import MAX_SUM
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 # In a kept envelope, the id that the hosts of a derived identity gave: no envelope field may be called so.
 ID_KEY = "machine_id"
@@ -28,7 +26,7 @@ ID_KEY = "machine_id"
 BucketKey = tuple[str, str, str, str, str]
 
 
-class Row(Struct, frozen=True):
+class Row(Frozen):
     """One bucket with all its measures."""
 
     day: str
@@ -38,7 +36,7 @@ class Row(Struct, frozen=True):
     measures: Mapping[str, int]
 
 
-class PendingEvent(Struct, frozen=True):
+class PendingEvent(Frozen):
     """One single event; `id` is its place in the order of arrival."""
 
     id: int
@@ -48,7 +46,7 @@ class PendingEvent(Struct, frozen=True):
     properties: Mapping[str, object]
 
 
-class NewEvent(Struct, frozen=True):
+class NewEvent(Frozen):
     """A single event on its way in: envelope and properties as canonical text."""
 
     envelope: str

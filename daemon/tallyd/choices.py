@@ -13,14 +13,11 @@ from __future__ import annotations
 import errno
 import json
 import uuid
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from msgspec import Struct, field, structs
 
 from tallyd.contract.consent import Choice, StoredChoice
 from tallyd.contract.days import instant, unix_of
+from tallyd.contract.frozen import Frozen, replace
 from tallyd.errors import StateUnusable
 from tallyd.files import keep_beside, read_regular, replace_file
 from tallyd.limits import STATE_FILE_MAX_BYTES
@@ -28,11 +25,17 @@ from tallyd.paths import expand_home
 from tallyd.state_file import Said, changed, keys_of, read_values, understand
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from tallyd.contract import Contract
     from tallyd.paths import Paths
 
 
-class ChoiceFile(Struct, frozen=True):
+_NOTHING: Mapping[str, object] = {}
+
+
+class ChoiceFile(Frozen):
     """What the state file says: the choice and the ids; `values` is the whole object.
 
     `content` is its bytes, None when there is no file.
@@ -42,7 +45,7 @@ class ChoiceFile(Struct, frozen=True):
     stored: StoredChoice
     machine_id: str | None = None
     user: str = ""
-    values: Mapping[str, object] = field(default_factory=dict)
+    values: Mapping[str, object] = _NOTHING
     content: bytes | None = None
     # Where the damaged file went that a choice has replaced.
     kept: Path | None = None
@@ -143,7 +146,7 @@ def write_choice(
         changes[keys.notice_version] = had.get(keys.notice_version) or 1
     kept = _write(contract, choice, changes)
     _write_beside(contract, paths, mode, now)
-    return structs.replace(read_choice(contract, paths, environ), kept=kept)
+    return replace(read_choice(contract, paths, environ), kept=kept)
 
 
 def reset_id(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from tallyd.contract.frozen import Frozen
 
 if TYPE_CHECKING:
     import sqlite3
 
 
-class Decision(Struct, frozen=True):
+class Decision(Frozen):
     """The instant of the explicit choice (None: nobody chose), and the id (None: none yet)."""
 
     effective_from: str | None

@@ -10,8 +10,7 @@ import hashlib
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
+from tallyd.contract.frozen import Frozen
 from tallyd.limits import LEDGER_MAX_BODIES, LEDGER_MAX_ROWS
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class Verdict(Enum):
     DROPPED = 4  # no answer where the contract says unanswered = "drop"
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Frozen):
     """One request: when (Unix s), where to, and what came of it, in a word for people."""
 
     batch_id: str

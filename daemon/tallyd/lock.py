@@ -13,8 +13,7 @@ import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
-from msgspec import Struct, structs
-
+from tallyd.contract.frozen import Frozen
 from tallyd.errors import AlreadyRunning, StateUnusable
 from tallyd.files import make_directory
 from tallyd.limits import LOCK_PATIENCE_S
@@ -45,7 +44,7 @@ else:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
-class Holder(Struct, frozen=True):
+class Holder(Frozen):
     """Who holds the lock: `role` is "daemon" or "flush", `started_at` Unix seconds."""
 
     pid: int
@@ -87,7 +86,7 @@ def hold_lock(paths: Paths, holder: Holder) -> Iterator[float]:
         previous_beat = os.fstat(file.fileno()).st_mtime
         try:
             # Unbuffered: what a full disk refuses must not be tried again when the file is closed.
-            text = json.dumps(structs.asdict(holder)).encode("ascii")
+            text = json.dumps(holder.as_dict()).encode("ascii")
             os.ftruncate(file.fileno(), os.pwrite(file.fileno(), text, 0))
         except OSError as error:
             raise StateUnusable(

@@ -15,6 +15,7 @@ from anyio import CapacityLimiter, Lock, to_thread
 from msgspec import Struct, field, structs
 
 from tallyd import choices, intake, ledger, logs, notices, retention, seal, sender, spool
+from tallyd.contract.frozen import Frozen
 from tallyd.delta import DeltaReader
 from tallyd.errors import NotRegistered, StateMoved, TallydError
 from tallyd.limits import (
@@ -38,7 +39,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Merged(Struct, frozen=True):
+class Merged(Frozen):
     """What one intake of a product did, and what went wrong with it, in words."""
 
     count: intake.IntakeCount

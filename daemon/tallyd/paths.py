@@ -11,8 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
+from tallyd.contract.frozen import Frozen
 from tallyd.errors import StateUnusable
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 _MACHINE_POLICY = Path("/etc/tallyd/policy.toml")
 
 
-class SpoolDirs(Struct, frozen=True):
+class SpoolDirs(Frozen):
     """The three directories of one product's spool."""
 
     tmp: Path
@@ -30,7 +29,7 @@ class SpoolDirs(Struct, frozen=True):
     bad: Path
 
 
-class Paths(Struct, frozen=True):
+class Paths(Frozen):
     """The layout below the configuration and the state directory."""
 
     config: Path

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from tallyd import flat_toml
+from tallyd.contract.frozen import Frozen
 from tallyd.files import keep_beside, read_regular, replace_file
 from tallyd.limits import STATE_FILE_MAX_BYTES
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _HEAD = '# Written by "tallyd off --all" and "tallyd on"; `off` may be a list of products too.\n'
 
 
-class Bans(Struct, frozen=True):
+class Bans(Frozen):
     """The rules that forbid a product: by somebody's wish, and because a file cannot be understood."""
 
     wishes: tuple[str, ...] = ()
@@ -80,7 +79,7 @@ def permit(product: str, paths: Paths) -> None:
     _write(paths, said, _Said(said.is_all, off, excepted))
 
 
-class _Said(Struct, frozen=True):
+class _Said(Frozen):
     """What a policy file says: off to all, or to these; all but those excepted. `text` is its text."""
 
     is_all: bool = False

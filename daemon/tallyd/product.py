@@ -7,28 +7,28 @@ a user may have said no a moment ago.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, structs
-
 from tallyd import choices, notices, policy
-from tallyd.contract import Contract
 from tallyd.contract.consent import Consent, Gate, may_leave, notice_gate, resolve, stricter
 from tallyd.contract.days import unix_of
+from tallyd.contract.frozen import Frozen, replace
 from tallyd.contract.policy_grammar import usable_url
 from tallyd.decisions import Decision
-from tallyd.paths import Paths, SpoolDirs
-from tallyd.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from tallyd.choices import ChoiceFile
+    from tallyd.contract import Contract
+    from tallyd.paths import Paths, SpoolDirs
     from tallyd.policy import Bans
+    from tallyd.registry import Registry
 
 
-class Surroundings(Struct, frozen=True):
+class Surroundings(Frozen):
     """What every look at a product needs: where things lie, the contracts, the environment."""
 
     paths: Paths
@@ -36,7 +36,7 @@ class Surroundings(Struct, frozen=True):
     environ: Mapping[str, str]
 
 
-class ProductView(Struct, frozen=True):
+class ProductView(Frozen):
     """One product now. `gate` says whether a byte of it may leave.
 
     `contract` is the one in force, by which everything is screened; `registered` is what its host
@@ -208,7 +208,7 @@ def _with_key(contract: Contract, environ: Mapping[str, str]) -> Contract:
     key = environ.get(contract.endpoint.key_env or "", "")
     if not key:
         return contract
-    return structs.replace(contract, endpoint=structs.replace(contract.endpoint, key=key))
+    return replace(contract, endpoint=replace(contract.endpoint, key=key))
 
 
 def _is_wider(old: Contract, new: Contract) -> bool:
@@ -219,7 +219,7 @@ def _intersection(old: Contract, new: Contract) -> Contract:
     return _compared(_ByDigest(old), _ByDigest(new))[1]
 
 
-class _ByDigest(Struct, frozen=True, eq=False):
+class _ByDigest(Frozen):
     """A contract that is told from another by its digest alone."""
 
     contract: Contract

@@ -11,9 +11,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from tallyd.contract import Contract, ContractError, parse_contract
+from tallyd.contract.frozen import Frozen
 from tallyd.contract.parse import CONTRACT_MAX_BYTES
 from tallyd.errors import NotRegistered
 from tallyd.files import replace_file
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from tallyd.paths import Paths
 
 
-class Agreement(Struct, frozen=True):
+class Agreement(Frozen):
     """The contract in force; None when there is none yet, or none that could be read."""
 
     contract: Contract | None

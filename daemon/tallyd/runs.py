@@ -9,8 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
+from tallyd.contract.frozen import Frozen
 from tallyd.limits import RUNS_MAX_ROWS
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class StopReason(Enum):
         return self.name.lower()
 
 
-class Stop(Struct, frozen=True):
+class Stop(Frozen):
     """A recorded stop: when (Unix s), why, and how long the run had been up."""
 
     at: float

@@ -9,16 +9,14 @@ the freeze. Late counts for a sealed day make another batch, and add.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
-
-from msgspec import Struct
 
 from tallyd import buckets, losses, outbox
 from tallyd.batch import Batch
 from tallyd.body import NIL_UUID, Body, WireEvent, canonical
 from tallyd.buckets import ID_KEY
 from tallyd.contract.days import day_of, instant, unix_of
+from tallyd.contract.frozen import Frozen
 from tallyd.contract.model import Rollup
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
 from tallyd.limits import BODY_MAX_BYTES, MAX_SUM
@@ -27,14 +25,14 @@ from tallyd.wire import narrow_body, render_body, rollup_events, size_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tallyd.contract import Contract
     from tallyd.product import ProductView
     from tallyd.store import Store
 
 
-class Planned(Struct, frozen=True):
+class Planned(Frozen):
     """One batch to be: its envelope and its events, in order.
 
     `derived_id` is the id that the hosts of a derived identity gave, None for every other kind.
@@ -45,7 +43,7 @@ class Planned(Struct, frozen=True):
     events: list[WireEvent]
 
 
-class Plan(Struct, frozen=True):
+class Plan(Frozen):
     """What a freeze would make, and the counts that it would find unlisted by now."""
 
     batches: list[Planned]

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from tallyd import ledger, losses, outbox, transport
-from tallyd.batch import Batch
-from tallyd.contract.model import Endpoint
+from tallyd.contract.frozen import Frozen, replace
 from tallyd.ledger import Verdict
 from tallyd.limits import PACE_WINDOW_S, RETRY_AFTER_MAX_S
 from tallyd.losses import Cause
@@ -25,8 +24,10 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Awaitable, Callable
 
+    from tallyd.batch import Batch
     from tallyd.clock import Clock
     from tallyd.contract import Contract
+    from tallyd.contract.model import Endpoint
     from tallyd.product import ProductView
     from tallyd.store import Store
     from tallyd.transport import Answer
@@ -43,7 +44,7 @@ class SendCount(Struct):
     again_in_s: float | None = None
 
 
-class Ready(Struct, frozen=True):
+class Ready(Frozen):
     """A batch that may leave now, and where to."""
 
     batch: Batch
@@ -98,9 +99,7 @@ def _narrow(sql: sqlite3.Connection, contract: Contract, batch: Batch) -> None:
     counted = max(batch.counted - dropped, 0)
     outbox.replace(
         sql,
-        structs.replace(
-            batch, contract=contract.short_digest, body=body, events=events, counted=counted
-        ),
+        replace(batch, contract=contract.short_digest, body=body, events=events, counted=counted),
     )
 
 

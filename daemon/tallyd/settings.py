@@ -13,9 +13,8 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from tallyd.contract import ContractError
+from tallyd.contract.frozen import Frozen
 from tallyd.contract.table import Table
 from tallyd.errors import SettingsError
 from tallyd.limits import RESCAN_INTERVAL_S
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from tallyd.paths import Paths
 
 
-class Settings(Struct, frozen=True):
+class Settings(Frozen):
     """The user's settings, validated."""
 
     log_level: str = "info"

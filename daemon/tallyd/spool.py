@@ -14,10 +14,9 @@ import os
 import re
 import stat
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from msgspec import Struct
-
+from tallyd.contract.frozen import Frozen
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import Malformed, StateUnusable
 from tallyd.files import make_directory, remove_older
@@ -46,7 +45,7 @@ _DIRECTORY_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_D
 _who_am_i = getattr(os, "geteuid", lambda: 0)
 
 
-class NewEntry(Struct, frozen=True, gc=False):
+class NewEntry(NamedTuple):
     """A file seen in `new/`. Its name is the delta's identity; nothing else of it is trusted yet.
 
     `dropped_at`: Unix seconds from the name; None when the name is not in the spool format.
@@ -162,7 +161,7 @@ class NewFiles:
         return self.directory + os.sep + entry.name
 
 
-class SpoolSize(Struct, frozen=True):
+class SpoolSize(Frozen):
     """How much waits: complete deltas and their bytes, and quarantined files."""
 
     files: int

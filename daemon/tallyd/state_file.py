@@ -11,11 +11,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
-
 from tallyd import flat_toml
 from tallyd.contract.consent import Choice
 from tallyd.contract.days import unix_of
+from tallyd.contract.frozen import Frozen
 from tallyd.contract.model import Mode, StateFile
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASC
 USER_MAX_CHARS = 256
 
 
-class Said(Struct, frozen=True):
+class Said(Frozen):
     """What a state file says: the choice, in which mode, since when, and the ids in it.
 
     `is_explicit` is None where the file has no key that tells a choice from the default.

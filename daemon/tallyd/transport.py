@@ -13,14 +13,14 @@ from functools import cache
 from urllib.parse import urlsplit
 
 from anyio import fail_after, to_thread
-from msgspec import Struct
 
 from tallyd import __version__
+from tallyd.contract.frozen import Frozen
 from tallyd.contract.policy_grammar import LOOPBACK
 from tallyd.limits import RETRY_AFTER_MAX_S
 
 
-class Answer(Struct, frozen=True):
+class Answer(Frozen):
     """What the gateway said; `status` None means it said nothing, and `detail` why."""
 
     status: int | None

@@ -10,9 +10,8 @@ import argparse
 import sys
 from typing import Any, NoReturn
 
-from msgspec import Struct
-
 from tallyd import __version__
+from tallyd.contract.frozen import Frozen
 
 EXIT_USAGE = 64
 
@@ -28,7 +27,7 @@ _CHECK: dict[str, Any] = {
 _JSON: dict[str, Any] = {"action": "store_true", "help": "print JSON"}
 
 
-class _Command(Struct, frozen=True):
+class _Command(Frozen):
     words: str
     summary: str
     example: str

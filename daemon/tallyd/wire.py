@@ -11,11 +11,10 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 from typing import Protocol as TypingProtocol
 
-from msgspec import structs
-
 from tallyd import events_v1, posthog
 from tallyd.body import Body, WireEvent, canonical
 from tallyd.contract.days import day_of, rollup_instant, unix_of
+from tallyd.contract.frozen import replace
 from tallyd.contract.model import Rollup
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event, split_rollup
 
@@ -90,9 +89,9 @@ def narrow_body(contract: Contract, content: bytes) -> tuple[bytes, int, int]:
             numbers = [value for value in one.props.values() if type(value) is int]
             dropped += max(numbers, default=1)
         else:
-            kept.append(structs.replace(one, props=props))
+            kept.append(replace(one, props=props))
     envelope, _ = screen_envelope(contract, body.envelope, day_of(unix_of(body.sent_at) or 0))
-    narrow = structs.replace(body, envelope=envelope, events=kept)
+    narrow = replace(body, envelope=envelope, events=kept)
     return render_body(contract, narrow), len(kept), dropped
 
 

@@ -11,10 +11,9 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
-from msgspec import Struct, field
 from tallyd.contract.days import day_of, instant, unix_of
 from tallyd.contract.fields import MAX_INTEGER
 from tallyd.contract.model import Rollup
@@ -30,6 +29,8 @@ from tallyd.contract.screen import (
 from tallyd_ingest.limits import BODY_MAX_BYTES, EVENTS_MAX, WINDOW_AHEAD_S, WINDOW_BACK_S
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tallyd.contract import Contract
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
@@ -45,7 +46,8 @@ class TooLarge(Exception):
     """Over the cap once decompressed: 413."""
 
 
-class Batch(Struct):
+@dataclass(slots=True)
+class Batch:
     """What may be stored of one request.
 
     `rollups` is (day, event, dimensions, measures), `events` (event, ts or None, properties), both

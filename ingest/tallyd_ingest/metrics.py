@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-
-from msgspec import Struct, field
+from dataclasses import dataclass, field
 
 _HELP = {
     "requests_accepted": "Requests answered 204.",
@@ -16,7 +15,8 @@ _HELP = {
 }
 
 
-class Metrics(Struct):
+@dataclass(slots=True)
+class Metrics:
     """Counters since the start of this process."""
 
     totals: Counter[str] = field(default_factory=Counter)

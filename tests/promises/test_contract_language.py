@@ -7,11 +7,11 @@ import tomllib
 from collections import defaultdict
 
 import pytest
-from msgspec.structs import replace
 from support.inline_contracts import EVERY_TYPE, INLINE, changed, parsed
 from support.processes import CONTRACTS, ROOT
 from tallyd.contract import Contract, ContractError, parse_contract
 from tallyd.contract.field_grammar import _ITEM_READERS, _READERS, RUNTIME_FACTS
+from tallyd.contract.frozen import replace
 from tallyd.contract.policy_grammar import _MODES, STATE_KEYS
 from tallyd.contract.table import Table
 

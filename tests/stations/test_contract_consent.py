@@ -6,7 +6,6 @@ from itertools import product
 from typing import Any
 
 import pytest
-from msgspec import structs
 from support.clock import NOON
 from support.gateway import contract_of
 from tallyd.contract.consent import (
@@ -18,6 +17,7 @@ from tallyd.contract.consent import (
     resolve,
     stricter,
 )
+from tallyd.contract.frozen import replace
 from tallyd.contract.model import ConsentPolicy, EnvSwitch
 
 CODEGRAPH = contract_of("codegraph")
@@ -32,7 +32,7 @@ DAMAGED = StoredChoice(Choice.DAMAGED, problem="is not JSON")
 
 def policy(**changes: Any) -> ConsentPolicy:
     """CodeGraph's policy with `changes`."""
-    return structs.replace(CODEGRAPH.consent, **changes)
+    return replace(CODEGRAPH.consent, **changes)
 
 
 def decide(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 
-import msgspec
 import pytest
 from hypothesis import given
-from msgspec import structs
 from support.contracts import contract_to_edit, versions
 from support.drawn import examples
 from tallyd.contract import Contract, fields, model, parse_contract
 from tallyd.contract.diff import IGNORED, RULES, Change, Kind, compare, is_wider
+from tallyd.contract.frozen import Frozen, replace
 
 MORE, LESS, OTHER = Kind.MORE, Kind.LESS, Kind.OTHER
 CODEGRAPH = contract_to_edit()
@@ -257,8 +256,8 @@ def test_a_switch_that_can_only_turn_off_may_decide_first():
 
 def test_another_way_of_being_on_is_more():
     old = parse_contract(POSTHOG, "old.toml")
-    consent = structs.replace(old.consent, modes=("off", "anonymous", "identified"))
-    new = structs.replace(old, consent=consent)
+    consent = replace(old.consent, modes=("off", "anonymous", "identified"))
+    new = replace(old, consent=consent)
 
     assert Change(MORE, "consent.modes", "It can now be switched on as identified") == only_change(
         old, new
@@ -267,7 +266,7 @@ def test_another_way_of_being_on_is_more():
 
 
 def test_a_contract_without_a_state_file_keeps_its_choice_elsewhere():
-    without = structs.replace(CODEGRAPH, state=None)
+    without = replace(CODEGRAPH, state=None)
 
     assert OTHER is only_change(CODEGRAPH, without).kind
     assert "~/.codegraph/telemetry.json" in only_change(without, CODEGRAPH).words
@@ -279,15 +278,15 @@ CLASSES = [
     one
     for module in (model, fields)
     for _, one in inspect.getmembers(module, inspect.isclass)
-    if issubclass(one, msgspec.Struct) and one.__module__ == module.__name__
+    if issubclass(one, Frozen) and one.__module__ == module.__name__
 ]
 
 
 @pytest.mark.parametrize("one", CLASSES, ids=lambda one: one.__name__)
 def test_every_attribute_of_a_contract_is_compared_or_ignored_on_purpose(one: type):
     """A part of the language that no rule knows could grow without a notice."""
-    assert issubclass(one, msgspec.Struct)
-    has = [attribute.name for attribute in structs.fields(one)]
+    assert issubclass(one, Frozen)
+    has = list(one._fields)
 
     assert sorted(has) == sorted([*RULES[one], *IGNORED.get(one, ())])
 

@@ -6,9 +6,9 @@ import hashlib
 from typing import Any
 
 import pytest
-from msgspec import structs
 from support.contracts import contract_to_edit
 from tallyd.contract import Contract, parse_contract
+from tallyd.contract.frozen import replace
 from tallyd.contract.intersect import intersect
 from tallyd.contract.model import EnvSwitch
 
@@ -84,18 +84,18 @@ def test_a_project_is_hashed_only_where_both_versions_say_so():
 
 
 def test_the_stricter_consent_is_in_force():
-    old = structs.replace(
+    old = replace(
         CODEGRAPH.consent, default="ask", do_not_track="any", grace_s=60.0, needs_terminal=True
     )
-    new = structs.replace(
+    new = replace(
         CODEGRAPH.consent, default="on", do_not_track="ignore", grace_s=3600.0, ci_disables=True
     )
     for one, other in ((old, new), (new, old)):
         policy = intersect(
-            structs.replace(CODEGRAPH, consent=one),
-            structs.replace(CODEGRAPH, consent=other),
+            replace(CODEGRAPH, consent=one),
+            replace(CODEGRAPH, consent=other),
         ).consent
-        wanted = structs.replace(old, grace_s=3600.0, ci_disables=True)
+        wanted = replace(old, grace_s=3600.0, ci_disables=True)
         assert wanted == policy
 
 
@@ -105,7 +105,7 @@ def test_the_stricter_consent_is_in_force():
 )
 def test_the_stricter_reading_of_do_not_track_is_in_force(one: Any, other: Any, wanted: str):
     contracts = [
-        structs.replace(CODEGRAPH, consent=structs.replace(CODEGRAPH.consent, do_not_track=rule))
+        replace(CODEGRAPH, consent=replace(CODEGRAPH.consent, do_not_track=rule))
         for rule in (one, other)
     ]
 
@@ -115,8 +115,8 @@ def test_the_stricter_reading_of_do_not_track_is_in_force(one: Any, other: Any, 
 
 def test_a_way_of_being_on_stays_where_both_versions_have_it():
     def of(*modes: Any) -> Contract:
-        consent = structs.replace(CODEGRAPH.consent, default="off", modes=modes)
-        return structs.replace(CODEGRAPH, consent=consent)
+        consent = replace(CODEGRAPH.consent, default="off", modes=modes)
+        return replace(CODEGRAPH, consent=consent)
 
     every, anonymous = of("off", "anonymous", "identified"), of("off", "anonymous")
 
@@ -129,8 +129,8 @@ def test_a_way_of_being_on_stays_where_both_versions_have_it():
 
 def test_a_switch_of_one_version_can_only_turn_off_and_decides_first():
     def of(*env: EnvSwitch) -> Contract:
-        consent = structs.replace(CODEGRAPH.consent, env=env)
-        return structs.replace(CODEGRAPH, consent=consent)
+        consent = replace(CODEGRAPH.consent, env=env)
+        return replace(CODEGRAPH, consent=consent)
 
     def switch(name: str, off: str, on: str) -> EnvSwitch:
         return EnvSwitch(name, frozenset(off), frozenset(on))
@@ -150,8 +150,7 @@ def test_a_switch_of_one_version_can_only_turn_off_and_decides_first():
 def test_a_switch_that_another_may_overrule_in_one_version_does_not_turn_on():
     a, b = (EnvSwitch(name, frozenset("0"), frozenset("1")) for name in "AB")
     one, other = (
-        structs.replace(CODEGRAPH, consent=structs.replace(CODEGRAPH.consent, env=env))
-        for env in ((a, b), (b, a))
+        replace(CODEGRAPH, consent=replace(CODEGRAPH.consent, env=env)) for env in ((a, b), (b, a))
     )
 
-    assert (structs.replace(a, on=frozenset()), b) == intersect(one, other).consent.env
+    assert (replace(a, on=frozenset()), b) == intersect(one, other).consent.env

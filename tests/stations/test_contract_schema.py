@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from msgspec.structs import replace
 from support.inline_contracts import EVERY_TYPE, INLINE, parsed
 from support.processes import CONTRACTS, ROOT
 from tallyd.contract import Contract
@@ -23,6 +22,7 @@ from tallyd.contract.fields import (
     Names,
     Record,
 )
+from tallyd.contract.frozen import replace
 from tallyd.contract.json_schema import event_schemas, schema_of, type_schema
 from tallyd.contract.model import Event, Rollup
 from tallyd.contract.screen import (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from msgspec import Struct
+from tallyd.contract.frozen import Frozen
 
 
 class Kind(Enum):
@@ -23,7 +23,7 @@ class Kind(Enum):
     OTHER = "other"
 
 
-class Change(Struct, frozen=True):
+class Change(Frozen):
     """One change: its kind, the dotted key of what changed, and a sentence that says it."""
 
     kind: Kind
@@ -31,7 +31,7 @@ class Change(Struct, frozen=True):
     words: str
 
 
-class Spot(Struct, frozen=True):
+class Spot(Frozen):
     """Where a rule looks: the dotted key, and what a sentence calls it."""
 
     place: str = ""

@@ -11,14 +11,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
-
-from tallyd.contract.model import Mode
+from tallyd.contract.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tallyd.contract.model import ConsentPolicy
+    from tallyd.contract.model import ConsentPolicy, Mode
 
 _FALSE_WORDS = ("0", "false")
 
@@ -32,7 +30,7 @@ class Choice(Enum):
     DAMAGED = "damaged"  # there, but not to be trusted: it means off
 
 
-class StoredChoice(Struct, frozen=True):
+class StoredChoice(Frozen):
     """The stored choice: its value, since when (an instant), and what is wrong with its file.
 
     `mode` says which way of being on was chosen, where a contract knows several.
@@ -44,7 +42,7 @@ class StoredChoice(Struct, frozen=True):
     mode: Mode | Literal["on"] = "on"
 
 
-class Consent(Struct, frozen=True):
+class Consent(Frozen):
     """The decision.
 
     `mode` is "off", "on", or the way of being on; `decided_by` names the rule that decided,
@@ -71,7 +69,7 @@ class Consent(Struct, frozen=True):
         return "on" if self.is_on else "off"
 
 
-class Gate(Struct, frozen=True):
+class Gate(Frozen):
     """Whether something may leave now; if not, why not, and when it opens (Unix s), if time opens it."""
 
     is_open: bool

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from msgspec import structs
-
 from tallyd.contract import fields
 from tallyd.contract.changes import (
     Change,
@@ -26,6 +24,7 @@ from tallyd.contract.changes import (
     share,
     toggled,
 )
+from tallyd.contract.frozen import replace
 from tallyd.contract.model import Event, Rollup, Sampling
 from tallyd.contract.overlap import overlap
 
@@ -50,7 +49,7 @@ def _type(spot: Spot, old: FieldType, new: FieldType) -> Iterator[Change]:
         return
     if isinstance(old, fields.Bucket) and isinstance(new, fields.Bucket) and old.edges != new.edges:
         # Other ranges have other labels: the ranges alone tell whether more is said.
-        new = structs.replace(new, labels=old.labels)
+        new = replace(new, labels=old.labels)
     yield from inside(TYPES[type(new)])(spot, old, new)
 
 
@@ -95,7 +94,7 @@ _OPTIONAL: Final = members(
 def _inner_optional(spot: Spot, old: frozenset[str], new: frozenset[str]) -> Iterator[Change]:
     """Whether a part may be missing changes nothing about what it says."""
     for one in _OPTIONAL(spot, old, new):
-        yield structs.replace(one, kind=_OTHER)
+        yield replace(one, kind=_OTHER)
 
 
 _HIGHEST: Final = ranked(lambda most: most, "{at} may now be up to {new} ({old} before)")
@@ -193,15 +192,15 @@ def _without_rate(event: Event) -> Event:
     rate = event.sampling.field if event.sampling else ""
     rest = {name: one for name, one in event.fields.items() if name != rate}
     if isinstance(event, Rollup):
-        return structs.replace(event, dimensions=rest)
-    return structs.replace(event, properties=rest)
+        return replace(event, dimensions=rest)
+    return replace(event, properties=rest)
 
 
 def _sampling(spot: Spot, old: Sampling | None, new: Sampling | None) -> Iterator[Change]:
     was, is_now = old or _EVERY_RUN, new or _EVERY_RUN
     if was.rate != is_now.rate and (old is None or new is None):
         # That a rate is sent goes without saying where there is one to say.
-        is_now = structs.replace(is_now, field=was.field)
+        is_now = replace(is_now, field=was.field)
     yield from inside(SAMPLING)(spot, was, is_now)
 
 

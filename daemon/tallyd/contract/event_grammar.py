@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from msgspec import structs
-
 from tallyd.contract.field_grammar import (
     FIELD_NAME,
     read_expiry,
@@ -20,6 +18,7 @@ from tallyd.contract.field_grammar import (
     read_wire_name,
 )
 from tallyd.contract.fields import MAX_INTEGER, Hash, Number
+from tallyd.contract.frozen import replace
 from tallyd.contract.model import Event, Field, Rollup, Sampling, SingleEvent
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def read_events(root: Table) -> dict[str, Event]:
     """Every event of a contract, in the order of the file. Raises ContractError."""
     shared = read_fields(root.table("fields"))
     groups = {
-        name: structs.replace(read_field(name, one), is_group=True, is_optional=True, wire_name="")
+        name: replace(read_field(name, one), is_group=True, is_optional=True, wire_name="")
         for name, one in root.table("groups").named_tables(name_pattern=FIELD_NAME, what="a group")
     }
     for name, one in groups.items():

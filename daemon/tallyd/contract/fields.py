@@ -9,10 +9,12 @@ done only where the contract says `cut = true`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from msgspec import Struct
+from tallyd.contract.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class _Refused:
@@ -53,7 +55,7 @@ def _is_place(text: str) -> bool:
     )
 
 
-class Enum(Struct, frozen=True):
+class Enum(Frozen):
     """One of a closed list of texts."""
 
     values: tuple[str, ...]
@@ -63,7 +65,7 @@ class Enum(Struct, frozen=True):
         return value if isinstance(value, str) and value in self.values else REFUSED
 
 
-class Text(Struct, frozen=True):
+class Text(Frozen):
     """Text over one alphabet, 1 to `max_length` characters, and no place; longer is cut only when `cut`.
 
     `registered`: the host lets through only names that it registered (it alone knows them).
@@ -85,7 +87,7 @@ class Text(Struct, frozen=True):
         return value if self.alphabet.issuperset(value) and not _is_place(value) else REFUSED
 
 
-class Integer(Struct, frozen=True):
+class Integer(Frozen):
     """A whole number between two bounds, both included; `true` is no integer."""
 
     minimum: int = 0
@@ -98,7 +100,7 @@ class Integer(Struct, frozen=True):
         return value if self.minimum <= value <= self.maximum else REFUSED
 
 
-class Number(Struct, frozen=True):
+class Number(Frozen):
     """A finite number, whole or not, between two bounds, both included."""
 
     minimum: float = 0
@@ -113,7 +115,7 @@ class Number(Struct, frozen=True):
         return value if is_within and math.isfinite(value) else REFUSED
 
 
-class Boolean(Struct, frozen=True):
+class Boolean(Frozen):
     """True or false, strictly."""
 
     def screen(self, value: object) -> FieldValue | _Refused:
@@ -121,7 +123,7 @@ class Boolean(Struct, frozen=True):
         return value if isinstance(value, bool) else REFUSED
 
 
-class Bucket(Struct, frozen=True):
+class Bucket(Frozen):
     """A number that leaves the host only as the label of the bucket it falls in.
 
     `edges` ascend; bucket i holds edges[i-1] <= number < edges[i], so there is one label more
@@ -136,7 +138,7 @@ class Bucket(Struct, frozen=True):
         return value if isinstance(value, str) and value in self.labels else REFUSED
 
 
-class Uuid(Struct, frozen=True):
+class Uuid(Frozen):
     """A UUID of any version, in lower case."""
 
     def screen(self, value: object) -> FieldValue | _Refused:
@@ -148,7 +150,7 @@ class Uuid(Struct, frozen=True):
         return value if is_good and _HEX.issuperset(value.replace("-", "")) else REFUSED
 
 
-class Hash(Struct, frozen=True):
+class Hash(Frozen):
     """A finished hash: `prefix` and then lower-case hex digits, `length` of them."""
 
     length: int = 64
@@ -162,7 +164,7 @@ class Hash(Struct, frozen=True):
         return value if len(digits) == self.length and _HEX.issuperset(digits) else REFUSED
 
 
-class ErrorClass(Struct, frozen=True):
+class ErrorClass(Frozen):
     """The name of an error's class: a capital, then letters, digits and underscores."""
 
     max_length: int = 80
@@ -174,7 +176,7 @@ class ErrorClass(Struct, frozen=True):
         return value if value[0] in _CAPITALS and _IDENTIFIER.issuperset(value) else REFUSED
 
 
-class Redacted(Struct, frozen=True):
+class Redacted(Frozen):
     """Free text on one line; what looks like a secret, an absolute path or an e-mail address is out.
 
     `switch` is the host's environment variable without which none is recorded.
@@ -192,7 +194,7 @@ class Redacted(Struct, frozen=True):
         return one_line(value, self.max_length) or REFUSED
 
 
-class Record(Struct, frozen=True):
+class Record(Frozen):
     """A flat object of listed fields, as an item of a list."""
 
     fields: Mapping[str, FieldType]
@@ -212,7 +214,7 @@ class Record(Struct, frozen=True):
         return kept
 
 
-class List(Struct, frozen=True):
+class List(Frozen):
     """A list of items of one type: good items stay, bad ones and those past the maximum go."""
 
     of: FieldType
@@ -232,7 +234,7 @@ class List(Struct, frozen=True):
         return kept
 
 
-class Names(Struct, frozen=True):
+class Names(Frozen):
     """A map of names to true, such as the flags that were given: never a value."""
 
     of: FieldType

@@ -18,11 +18,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, cast
 
-from msgspec import structs
-
 from tallyd.contract.diff import compare, is_wider
 from tallyd.contract.event_changes import ONCE_LEVELS
 from tallyd.contract.fields import Number
+from tallyd.contract.frozen import replace
 from tallyd.contract.model import (
     ConsentPolicy,
     Contract,
@@ -56,12 +55,12 @@ def intersect(old: Contract, new: Contract) -> Contract:
     that nothing takes a row of it for a row of either.
     """
     both = hashlib.sha256(f"{old.digest}{new.digest}".encode("ascii")).hexdigest()
-    return structs.replace(
+    return replace(
         old,
         schema_version=new.schema_version,
         endpoint=_endpoint(old, new),
         consent=_consent(old.consent, new.consent),
-        identity=structs.replace(
+        identity=replace(
             old.identity, has_project=old.identity.has_project and new.identity.has_project
         ),
         envelope=_fields(old.envelope, new.envelope),
@@ -92,14 +91,14 @@ def _event(old: Event, new: Event) -> Event | None:
         if sampling.field in {one.wire_name for one in fields.values()}:
             return None  # the rate of one version has the name on the wire of a field of the other
         drawn = old if sampling.field == (old.sampling and old.sampling.field) else new
-        fields[sampling.field] = structs.replace(
+        fields[sampling.field] = replace(
             drawn.fields[sampling.field], type=Number(0, sampling.rate)
         )
     expires = _earlier(old.expires, new.expires)
     if isinstance(old, Rollup) and isinstance(new, Rollup):
         if old.primary not in new.measures:
             return None
-        return structs.replace(
+        return replace(
             old,
             dimensions=fields,
             measures=(measures := tuple(one for one in old.measures if one in new.measures)),
@@ -109,7 +108,7 @@ def _event(old: Event, new: Event) -> Event | None:
             sampling=sampling,
         )
     if isinstance(old, SingleEvent) and isinstance(new, SingleEvent):
-        return structs.replace(
+        return replace(
             old,
             properties=fields,
             expires=expires,
@@ -136,7 +135,7 @@ def _field(old: Field, new: Field) -> Field | None:
         origins.discard("host")
     if kind is None or old.is_group != new.is_group or len(origins) > 1:
         return None
-    return structs.replace(
+    return replace(
         old,
         type=kind,
         is_optional=old.is_optional or new.is_optional,
@@ -174,13 +173,13 @@ def _smaller(
 
 def _endpoint(old: Contract, new: Contract) -> Endpoint:
     """`new`'s receiver unless that is another one or keeps more: then the one agreed to, whole."""
-    moved = compare(old, structs.replace(old, endpoint=new.endpoint))
+    moved = compare(old, replace(old, endpoint=new.endpoint))
     return old.endpoint if is_wider(moved) else new.endpoint
 
 
 def _consent(old: ConsentPolicy, new: ConsentPolicy) -> ConsentPolicy:
     modes = tuple(one for one in modes_of(old.modes) if one in modes_of(new.modes))
-    return structs.replace(
+    return replace(
         old,
         default=min(old.default, new.default, key=DEFAULTS.index),
         do_not_track=min(old.do_not_track, new.do_not_track, key=DO_NOT_TRACK_RULES.index),

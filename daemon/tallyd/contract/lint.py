@@ -10,10 +10,9 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from msgspec import Struct, structs
-
 from tallyd.contract.event_grammar import resolve_tables
 from tallyd.contract.fields import Enum, Redacted
+from tallyd.contract.frozen import Frozen
 from tallyd.contract.locate import line_of
 from tallyd.contract.policy_grammar import LOOPBACK, host_of
 from tallyd.contract.screen import has_expired
@@ -32,7 +31,7 @@ NOTICE_MAX_CHARS: Final = 220
 _PLACE: Final = re.compile(r"https?://\S+|\S*[/.]\S+")
 
 
-class Finding(Struct, frozen=True):
+class Finding(Frozen):
     """One thing to mend: `line` from 1 (0: nowhere), `key` dotted as in TOML, `hint` what to write."""
 
     file: str
@@ -47,16 +46,12 @@ class Finding(Struct, frozen=True):
         """Whether users would be told something wrong, or nothing at all."""
         return self.severity == "error"
 
-    def as_dict(self) -> dict[str, str | int]:
-        """The finding as JSON shows it."""
-        return structs.asdict(self)
-
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         return f"{place}: {self.severity}: {self.key}: {self.problem}; {self.hint}"
 
 
-class _Raw(Struct, frozen=True):
+class _Raw(Frozen):
     """A finding whose line is still to be found."""
 
     severity: Severity

@@ -6,12 +6,14 @@ are in the names. Shared definitions are resolved: an event holds every field it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct, field
+from tallyd.contract.frozen import Frozen
 
-from tallyd.contract.fields import FieldType
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tallyd.contract.fields import FieldType
 
 Default = Literal["on", "off", "ask"]
 DoNotTrack = Literal["set", "any", "ignore"]
@@ -20,8 +22,10 @@ NoticeWhen = Literal["first-use", "before-send", "interactive"]
 Once = Literal["", "process", "machine"]
 Mode = Literal["off", "anonymous", "identified"]
 
+_NO_MAXIMA: Mapping[str, int] = {}
 
-class Field(Struct, frozen=True):
+
+class Field(Frozen):
     """One listed field: its type, whether it may be missing, and what it is for.
 
     `expires` is the first day (UTC) on which it is no longer collected, "" for never; `wire_name` is
@@ -38,14 +42,14 @@ class Field(Struct, frozen=True):
     origin: str = ""
 
 
-class Sampling(Struct, frozen=True):
+class Sampling(Frozen):
     """A sticky draw per process: `rate` of them record; the rate travels as `field`."""
 
     rate: float
     field: str
 
 
-class Rollup(Struct, frozen=True):
+class Rollup(Frozen):
     """An event that is counted: its key fields and its summed fields.
 
     The first measure is the primary one: the number of things that happened. `maxima` holds the
@@ -56,7 +60,7 @@ class Rollup(Struct, frozen=True):
     about: str
     dimensions: Mapping[str, Field]
     measures: tuple[str, ...]
-    maxima: Mapping[str, int] = field(default_factory=dict)
+    maxima: Mapping[str, int] = _NO_MAXIMA
     expires: str = ""
     wire_name: str = ""
     sampling: Sampling | None = None
@@ -72,7 +76,7 @@ class Rollup(Struct, frozen=True):
         return self.dimensions
 
 
-class SingleEvent(Struct, frozen=True):
+class SingleEvent(Frozen):
     """An event that is told one by one, with its instant; at most `once` per process or machine."""
 
     name: str
@@ -92,7 +96,7 @@ class SingleEvent(Struct, frozen=True):
 Event = Rollup | SingleEvent
 
 
-class Endpoint(Struct, frozen=True):
+class Endpoint(Frozen):
     """Where finished days go, how often, and what an answer means.
 
     `url` is the whole address for events-v1 and the host's for posthog-batch; `key` is PostHog's
@@ -114,7 +118,7 @@ class Endpoint(Struct, frozen=True):
     retention_days: int = 0
 
 
-class EnvSwitch(Struct, frozen=True):
+class EnvSwitch(Frozen):
     """A product's own environment variable; values are compared trimmed and in lower case."""
 
     name: str
@@ -122,7 +126,7 @@ class EnvSwitch(Struct, frozen=True):
     on: frozenset[str]
 
 
-class ConsentPolicy(Struct, frozen=True):
+class ConsentPolicy(Frozen):
     """How consent is decided, and what is said before anything leaves.
 
     `modes` are the choices beyond on and off, in the order of the menu; empty for on and off alone.
@@ -140,7 +144,7 @@ class ConsentPolicy(Struct, frozen=True):
     modes: tuple[Mode, ...] = ()
 
 
-class StateFile(Struct, frozen=True):
+class StateFile(Frozen):
     """The file of choice and id, and what its keys are called there; "" for what it has no key for.
 
     A product's own file holds what its contract maps and nothing else; without one, tallyd's own
@@ -173,7 +177,7 @@ class StateFile(Struct, frozen=True):
         return tuple(name for name in named if name)
 
 
-class Identity(Struct, frozen=True):
+class Identity(Frozen):
     """Who a row is from.
 
     `random`: a UUID made on this machine. `derived`: `prefix` and `length` hex digits of the SHA-256
@@ -189,7 +193,7 @@ class Identity(Struct, frozen=True):
     has_project: bool = False
 
 
-class Contract(Struct, frozen=True):
+class Contract(Frozen):
     """One product's allowlist and policy.
 
     `text` is the file as its author wrote it; `digest` is the SHA-256 of it, in hex.

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from tallyd.contract.fields import MAX_INTEGER, FieldValue, _Refused
+from tallyd.contract.frozen import Frozen
 from tallyd.contract.model import Rollup, SingleEvent
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 Fields = dict[str, FieldValue]
 
 
-class ScreenedCounts(Struct, frozen=True):
+class ScreenedCounts(Frozen):
     """Counts that may be kept: every measure of the event is there, zero when it was not given."""
 
     dimensions: Fields
@@ -32,7 +31,7 @@ class ScreenedCounts(Struct, frozen=True):
     stripped: int
 
 
-class ScreenedEvent(Struct, frozen=True):
+class ScreenedEvent(Frozen):
     """A single event that may be kept."""
 
     properties: Fields

@@ -13,8 +13,6 @@ from datetime import date, time
 from difflib import get_close_matches
 from typing import NoReturn
 
-from msgspec import Struct, field
-
 from tallyd.contract.errors import ContractError
 from tallyd.contract.locate import line_of
 
@@ -26,14 +24,17 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNPRINTED = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
 
 
-class Table(Struct):
+class Table:
     """One TOML table: `values` as tomllib gave them, `path` from the root of `file`."""
 
-    file: str
-    source: str
-    path: tuple[str, ...]
-    values: Mapping[str, object]
-    _read: set[str] = field(default_factory=set)
+    def __init__(
+        self, file: str, source: str, path: tuple[str, ...], values: Mapping[str, object]
+    ) -> None:
+        self.file = file
+        self.source = source
+        self.path = path
+        self.values = values
+        self._read: set[str] = set()
 
     def fail(self, key: str, problem: str, hint: str = "") -> NoReturn:
         """Raise the ContractError for `key` of this table ("" for the table itself)."""

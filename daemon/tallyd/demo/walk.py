@@ -15,13 +15,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from msgspec import Struct
 
 from tallyd import buckets, ledger, render, status
 from tallyd.clock import SystemClock
@@ -35,7 +34,7 @@ from tallyd.store import open_store_for_reading
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tallyd.ledger import Attempt
 
@@ -51,7 +50,8 @@ class DemoFailed(Exception):
     """A step did not come about; the text says which."""
 
 
-class _Stage(Struct):
+@dataclass(slots=True)
+class _Stage:
     """Where the demo plays: its home, its environment, and the processes to end."""
 
     home: Path
