@@ -6,10 +6,10 @@ answers `status` and the sender's pacing. Old rows go by count; only the newest 
 
 from __future__ import annotations
 
-import hashlib
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from tallyd.contract.digest import sha256
 from tallyd.contract.frozen import Frozen
 from tallyd.limits import LEDGER_MAX_BODIES, LEDGER_MAX_ROWS
 
@@ -65,7 +65,7 @@ def record(
             verdict.value,
             detail,
             batch.events,
-            hashlib.sha256(batch.body).hexdigest(),
+            sha256(batch.body),
             len(batch.body),
             batch.body if keep_body else None,
         ),

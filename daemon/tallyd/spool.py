@@ -13,9 +13,9 @@ import errno
 import os
 import re
 import stat
-from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from tallyd.contract.digest import blake2b
 from tallyd.contract.frozen import Frozen
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import Malformed, StateUnusable

@@ -8,12 +8,12 @@ of the wrong type, is a ValueError in words, and that a change keeps every key t
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Literal
 
 from tallyd import flat_toml
 from tallyd.contract.consent import Choice
 from tallyd.contract.days import unix_of
+from tallyd.contract.fields import Uuid
 from tallyd.contract.frozen import Frozen
 from tallyd.contract.model import Mode, StateFile
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tallyd.contract import Contract
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+_UUID = Uuid()
 USER_MAX_CHARS = 256
 
 
@@ -83,7 +83,9 @@ def understand(values: Mapping[str, object], contract: Contract) -> Said:
         # Its product would call the whole file invalid, and make a new one that is on.
         _refuse_unlisted(values, keys)
     machine_id = values.get(keys.id) if keys.id else None
-    if machine_id is not None and not (isinstance(machine_id, str) and _UUID.fullmatch(machine_id)):
+    if machine_id is not None and not (
+        isinstance(machine_id, str) and isinstance(_UUID.screen(machine_id), str)
+    ):
         raise ValueError(f"{keys.id} is not a UUID")
     user = values.get(keys.user) if keys.user else None
     if user is not None and not (isinstance(user, str) and len(user) <= USER_MAX_CHARS):

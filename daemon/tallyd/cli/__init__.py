@@ -50,7 +50,8 @@ _COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    arguments = parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = parser(argv).parse_args(argv)
     arguments.began = _BEGAN
     module, _, name = _COMMANDS[arguments.command].partition(".")
     try:

@@ -6,12 +6,10 @@ It owns the two textual forms of time in the product: a day `YYYY-MM-DD` and an 
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, date, datetime, timedelta
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-# Newer Pythons read 24:00 as the next midnight; `instant` never writes it.
-_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T(?!24)\d{2}:\d{2}:\d{2}\.\d{3}Z", re.ASCII)
+# A figure stands for any; compiling two patterns would take longer than all that a command asks of them.
+_FIGURES = str.maketrans("123456789", "000000000")
 
 
 def day_of(unix_s: float) -> str:
@@ -21,7 +19,7 @@ def day_of(unix_s: float) -> str:
 
 def is_day(text: object) -> bool:
     """Whether `text` is a calendar day in the form `YYYY-MM-DD`."""
-    if not isinstance(text, str) or _DAY.fullmatch(text) is None:
+    if not isinstance(text, str) or text.translate(_FIGURES) != "0000-00-00":
         return False
     try:
         date.fromisoformat(text)
@@ -54,9 +52,10 @@ def instant(unix_s: float) -> str:
 
 def is_instant(text: object) -> bool:
     """Whether `text` is an instant in exactly the form that `instant` writes."""
-    if not isinstance(text, str) or _INSTANT.fullmatch(text) is None:
+    if not isinstance(text, str) or text.translate(_FIGURES) != "0000-00-00T00:00:00.000Z":
         return False
-    return unix_of(text) is not None
+    # Newer Pythons read 24:00 as the next midnight; `instant` never writes it.
+    return text[11:13] != "24" and unix_of(text) is not None
 
 
 def unix_of(text: object) -> float | None:

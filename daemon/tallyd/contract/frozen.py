@@ -24,6 +24,7 @@ class Frozen:
     def __init_subclass__(cls) -> None:
         own = cls.__annotations__
         cls._fields = (*cls._fields, *own)
+        cls.__match_args__ = cls._fields  # type: ignore[misc, attr-defined]  # mypy has made its own by now
         cls._defaults = cls._defaults | {
             name: cls.__dict__[name] for name in own if name in cls.__dict__
         }

@@ -15,10 +15,10 @@ It knowingly is no contract that could be written down: it may list no event, an
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, cast
 
 from tallyd.contract.diff import compare, is_wider
+from tallyd.contract.digest import sha256
 from tallyd.contract.event_changes import ONCE_LEVELS
 from tallyd.contract.fields import Number
 from tallyd.contract.frozen import replace
@@ -54,7 +54,7 @@ def intersect(old: Contract, new: Contract) -> Contract:
     Its digest is the SHA-256 of `old`'s digest followed by `new`'s, in hex: a digest of its own, so
     that nothing takes a row of it for a row of either.
     """
-    both = hashlib.sha256(f"{old.digest}{new.digest}".encode("ascii")).hexdigest()
+    both = sha256(f"{old.digest}{new.digest}".encode("ascii"))
     return replace(
         old,
         schema_version=new.schema_version,

@@ -8,11 +8,11 @@ errors, never silently ignored.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tomllib
 from typing import TYPE_CHECKING, Final
 
+from tallyd.contract.digest import sha256
 from tallyd.contract.errors import ContractError
 from tallyd.contract.event_grammar import read_events
 from tallyd.contract.field_grammar import read_fields
@@ -64,7 +64,7 @@ def parse_contract(text: bytes, file: str) -> Contract:
         envelope=read_fields(root.table("envelope"), is_envelope=True),
         events=read_events(root),
         never=_never(root.table("never")),
-        digest=hashlib.sha256(text).hexdigest(),
+        digest=sha256(text),
         text=text,
     )
     _refuse_shared_names(root.table("envelope"), contract)

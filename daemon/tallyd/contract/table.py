@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import date, time
-from difflib import get_close_matches
 from typing import NoReturn
 
 from tallyd.contract.errors import ContractError
@@ -56,6 +55,8 @@ class Table:
     def _required(self, key: str, what: str) -> object:
         value = self._get(key)
         if value is None:
+            from difflib import get_close_matches  # noqa: PLC0415 - 1 ms that only a mistake needs
+
             # Misspelt, most often.
             meant = get_close_matches(key, [one for one in self.values if one not in self._read], 1)
             meanwhile = f", or is {meant[0]!r} meant to be it?" if meant else ""
