@@ -11,24 +11,22 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from msgspec import Struct, field
 
 from tallyd import buckets, logs, losses, spool
 from tallyd.body import canonical
-from tallyd.contract import Contract
 from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.fields import Hash
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
 from tallyd.decisions import Decision
-from tallyd.delta import Count
 from tallyd.errors import Malformed, StateUnusable
 from tallyd.limits import MAX_DAYS_AHEAD, MERGE_BATCH_BYTES, MERGE_BATCH_FILES
 from tallyd.losses import Cause
 
 if TYPE_CHECKING:
-    from tallyd.delta import Delta, DeltaReader, Envelope
+    from tallyd.contract import Contract
+    from tallyd.delta import About, Count, Delta, DeltaReader
     from tallyd.product import ProductView
     from tallyd.spool import NewEntry, NewFiles
     from tallyd.store import Store
@@ -37,7 +35,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class IntakeCount(Struct):
+@dataclass(slots=True)
+class IntakeCount:
     """What one pass did: files looked at, merged, already known, set aside, older than the consent."""
 
     seen: int = 0
@@ -55,7 +54,8 @@ class IntakeCount(Struct):
         self.predating += other.predating
 
 
-class _Group(Struct):
+@dataclass(slots=True)
+class _Group:
     """What one envelope of one day comes to: how often each entry of `counts` was met.
 
     `envelope`: the canonical text that its sums are kept under, None when they are lost with `cause`.
@@ -79,15 +79,15 @@ class _Fold:
         self.lost: Counter[str] = Counter()
         self.stripped = 0
         self._view, self._now = view, now
-        self._groups: dict[tuple[int, Envelope, str, str | None], _Group] = {}
+        self._groups: dict[tuple[int, About], _Group] = {}
 
     def add(self, entry: NewEntry, delta: Delta) -> None:
         """Take one delta in."""
         contract = self._view.contract_at(entry.dropped_at or 0.0)
-        key = (id(contract), delta.envelope, delta.day, delta.derived_id)
+        key = (id(contract), delta.about)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = self._group(contract, delta)
+            group = self._groups[key] = self._group(contract, delta.about)
         group.deltas += 1
         met = group.met
         for count in delta.counts:
@@ -104,15 +104,15 @@ class _Fold:
             for count, times in group.met.items():
                 self._add_count(group, count, times)
 
-    def _group(self, contract: Contract, delta: Delta) -> _Group:
-        kept, stripped = screen_envelope(contract, delta.envelope.fields, delta.day)
-        derived_id = _derived_id(contract, delta)
-        cause = _misplaced(delta.day, contract, self._now)
+    def _group(self, contract: Contract, about: About) -> _Group:
+        kept, stripped = screen_envelope(contract, about.envelope, about.day)
+        derived_id = _derived_id(contract, about)
+        cause = _misplaced(about.day, contract, self._now)
         if derived_id is None and contract.identity.kind == "derived":
             # Nobody to send it as: a host of another version, or one that failed.
             cause = Cause.SCREENED
         envelope = canonical(kept | ({buckets.ID_KEY: derived_id} if derived_id else {}))
-        return _Group(contract, delta.day, envelope, cause, stripped)
+        return _Group(contract, about.day, envelope, cause, stripped)
 
     def _add_count(self, group: _Group, count: Count, times: int) -> None:
         screened = screen_counts(
@@ -132,7 +132,7 @@ class _Fold:
         for one in delta.events:
             kept = screen_event(contract, one.event, one.properties, one.ts[:10])
             cause = _misplaced(one.ts[:10], contract, self._now)
-            if contract.identity.kind == "derived" and _derived_id(contract, delta) is None:
+            if contract.identity.kind == "derived" and _derived_id(contract, delta.about) is None:
                 cause = Cause.SCREENED
             if kept is None or cause is not None:
                 self.lost[cause or Cause.SCREENED] += 1
@@ -202,12 +202,12 @@ class _Cover:
         """By what the delta says of its decision; by its date alone, if it does not say."""
         if (entry.dropped_at or 0.0) < self._from:
             return False
-        if delta.consent is None:
+        if delta.about.consent is None:
             return True
-        is_covered = self._known.get(delta.consent)
+        is_covered = self._known.get(delta.about.consent)
         if is_covered is None:
-            is_covered = self._decision.covers(Decision(*delta.consent))
-            self._known[delta.consent] = is_covered
+            is_covered = self._decision.covers(Decision(*delta.about.consent))
+            self._known[delta.about.consent] = is_covered
         return is_covered
 
 
@@ -221,17 +221,17 @@ def _set_aside(files: NewFiles, entry: NewEntry, view: ProductView, reason: str)
     return True
 
 
-def _derived_id(contract: Contract, delta: Delta) -> str | None:
+def _derived_id(contract: Contract, about: About) -> str | None:
     """The id that a delta brings, when its product's identity is derived and the id is one of that kind."""
     identity = contract.identity
-    if identity.kind != "derived" or delta.derived_id is None:
+    if identity.kind != "derived" or about.derived_id is None:
         return None
     kinds = (
         Hash(identity.length, prefix) for prefix in (identity.prefix, identity.fallback_prefix)
     )
     return (
-        delta.derived_id
-        if any(one.screen(delta.derived_id) == delta.derived_id for one in kinds)
+        about.derived_id
+        if any(one.screen(about.derived_id) == about.derived_id for one in kinds)
         else None
     )
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import random
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
-from msgspec import Struct, field, structs
 
 from tallyd import choices, intake, ledger, logs, notices, retention, seal, sender, spool
 from tallyd.contract.frozen import Frozen
@@ -25,13 +25,13 @@ from tallyd.limits import (
     RETRY_AFTER_MAX_S,
 )
 from tallyd.product import keep_agreement, look_at, still_stands
-from tallyd.sender import SendCount
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tallyd.clock import Clock
     from tallyd.product import ProductView, Surroundings
+    from tallyd.sender import SendCount
     from tallyd.store import Store
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ class Merged(Frozen):
     problem: str
 
 
-class Delivery(Struct):
+@dataclass(slots=True)
+class Delivery:
     """What one delivery did: batches frozen, what became of the sent ones, why nothing may leave."""
 
     sealed: int = 0
@@ -105,7 +106,7 @@ class Passes:
                 product, "delivery", self._deliver_product, product, delivery
             )
         if delivery.sealed or delivery.sent != sender.SendCount():
-            said = {"sealed": delivery.sealed, **structs.asdict(delivery.sent)}
+            said = {"sealed": delivery.sealed, **asdict(delivery.sent)}
             _log.info(logs.line("delivered", product=product, **said))
         return delivery
 
@@ -178,7 +179,7 @@ class Passes:
         if is_empty:
             await self.in_thread(keep_agreement, view, self._around, is_spool_empty=True)
         if done.seen:
-            _log.info(logs.line("intake", product=view.name, **structs.asdict(done)))
+            _log.info(logs.line("intake", product=view.name, **asdict(done)))
 
     async def _forget_product(self, product: str) -> None:
         await self.in_thread(retention.purge, self._store, product, self._around.paths)

@@ -9,9 +9,8 @@ bytes under the same `batch_id`, which the gateway drops.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from msgspec import Struct
 
 from tallyd import ledger, losses, outbox, transport
 from tallyd.contract.frozen import Frozen, replace
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
     from tallyd.transport import Answer
 
 
-class SendCount(Struct):
+@dataclass(slots=True)
+class SendCount:
     """What one pass did, in batches; `again_in_s` when it should go on before the interval."""
 
     delivered: int = 0

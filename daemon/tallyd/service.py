@@ -13,10 +13,10 @@ import logging
 import os
 import signal
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import anyio
-from msgspec import structs
 
 from tallyd import __version__, heartbeat, lock, logs, requests, retention
 from tallyd.errors import NotRegistered, StateMoved, TallydError
@@ -139,7 +139,7 @@ async def _flush(passes: Passes) -> FlushResult:
             "merged": merged.count.merged,
             "quarantined": merged.count.quarantined,
             "sealed": delivery.sealed,
-            **structs.asdict(delivery.sent),
+            **asdict(delivery.sent),
             "blocked": delivery.blocked,
             "problem": merged.problem or delivery.problem,
         }

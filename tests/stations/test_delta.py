@@ -21,13 +21,13 @@ def _parse(content: object) -> Delta:
 def _plain(said: Delta) -> dict[str, object]:
     """All that a delta says, as plain values to compare."""
     return {
-        "day": said.day,
-        "envelope": said.envelope.fields,
+        "day": said.about.day,
+        "envelope": said.about.envelope,
         "counts": [[one.event, one.dimensions, one.measures] for one in said.counts],
         "events": [[one.event, one.ts, one.properties] for one in said.events],
         "lost": said.lost,
-        "consent": said.consent,
-        "id": said.derived_id,
+        "consent": said.about.consent,
+        "id": said.about.derived_id,
     }
 
 
@@ -173,7 +173,7 @@ def test_equal_pieces_are_one_object_to_their_reader():
     )
 
     assert one.counts[0] is one.counts[2] is other.counts[0]
-    assert (one.envelope is other.envelope, one.counts[0] is one.counts[1]) == (True, False)
+    assert (one.about is other.about, one.counts[0] is one.counts[1]) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +228,6 @@ def test_what_a_reader_remembers_is_bounded():
         )
     reader.read(_FULL.replace('"read"', f'"{"x" * DELTA_MEMORY_PIECE_BYTES}"').encode())
 
-    kept = [*reader._counts, *reader._envelopes]
+    kept = [*reader._counts, *reader._abouts]
     assert len(kept) <= 2 * DELTA_MEMORY_PIECES
     assert max(map(len, kept)) <= DELTA_MEMORY_PIECE_BYTES

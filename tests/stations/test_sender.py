@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import anyio
 import pytest
-from msgspec.structs import asdict
 from support.clock import DAY_S, TODAY
 from support.deltas import delta, tool_calls
 from support.pipeline import Pipeline, Tally

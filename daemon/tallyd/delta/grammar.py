@@ -6,34 +6,58 @@ Pure. It owns the grammar of spool-v1's content and the types that a delta is ma
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import NoReturn
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from tallyd.contract.days import is_day, is_instant
 from tallyd.contract.fields import MAX_INTEGER
 from tallyd.errors import Malformed
 from tallyd.limits import DELTA_MAX_DEPTH
 
-EPOCH_CHARS, HEX = 16, "0123456789abcdef"
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_EPOCH_CHARS, _HEX = 16, "0123456789abcdef"
 # A date or an id; the longest id is a user's own.
 _TEXT_MAX_CHARS = 256
 _LOST_CAUSES = ("cap", "error")
+_ABOUT = frozenset(("consent", "id", "envelope", "day"))
+_REST = frozenset(("counts", "events", "lost"))
 
 
-class Envelope(Struct, frozen=True, eq=False):
-    """The envelope as its host wrote it. Of one reader, equal bytes are the same object."""
+class About:
+    """What a delta says of itself: whose counts these are and when they were made.
 
-    fields: Mapping[str, object]
+    `consent` is the decision that its host saw, (instant of the explicit choice, id), each None where
+    there was none; the whole is None when the writer did not say. `derived_id` is the id of a host
+    whose product derives it. Equal to itself alone; of one reader, equal bytes are the same object.
+    """
+
+    __slots__ = ("consent", "day", "derived_id", "envelope")
+
+    def __init__(
+        self,
+        day: str,
+        envelope: Mapping[str, object],
+        consent: tuple[str | None, str | None] | None,
+        derived_id: str | None,
+    ) -> None:
+        self.day = day
+        self.envelope = envelope
+        self.consent = consent
+        self.derived_id = derived_id
 
 
-class Count(Struct, frozen=True, eq=False):
-    """One entry of `counts`. Of one reader, equal bytes are the same object."""
+class Count:
+    """One entry of `counts`. Equal to itself alone; of one reader, equal bytes are the same object."""
 
-    event: str
-    dimensions: Mapping[str, object]
-    measures: Mapping[str, int]
+    __slots__ = ("dimensions", "event", "measures")
+
+    def __init__(
+        self, event: str, dimensions: Mapping[str, object], measures: Mapping[str, int]
+    ) -> None:
+        self.event = event
+        self.dimensions = dimensions
+        self.measures = measures
 
     @property
     def weight(self) -> int:
@@ -41,7 +65,7 @@ class Count(Struct, frozen=True, eq=False):
         return max(self.measures.values(), default=0)
 
 
-class Told(Struct, frozen=True):
+class Told(NamedTuple):
     """One entry of `events`: a single event and when it happened."""
 
     event: str
@@ -49,49 +73,70 @@ class Told(Struct, frozen=True):
     properties: Mapping[str, object]
 
 
-class Delta(Struct, frozen=True):
-    """What one host process counted since its last drop, unscreened.
+_NOTHING_LOST: Mapping[str, int] = {}
 
-    `consent` is the decision that its host saw, (instant of the explicit choice, id), each None where
-    there was none; the whole is None when the writer did not say. `derived_id` is the id of a host
-    whose product derives it.
-    """
 
-    day: str
-    envelope: Envelope
+class Delta(NamedTuple):
+    """What one host process counted since its last drop, unscreened."""
+
+    about: About
     counts: Sequence[Count]
-    events: Sequence[Told]
-    lost: Mapping[str, int]
-    consent: tuple[str | None, str | None] | None = None
-    derived_id: str | None = None
+    events: Sequence[Told] = ()
+    lost: Mapping[str, int] = _NOTHING_LOST
 
 
 def read_strictly(content: bytes, product: str) -> Delta:
-    """The delta in `content`. Raises Malformed."""
-    said = _decode_strictly(content)
+    """The delta in `content`, dropped for `product`. Raises Malformed."""
+    said = read_piece(content, 0)
     if not isinstance(said, dict):
         raise Malformed("is not a JSON object")
-    if _depth_exceeds(said, DELTA_MAX_DEPTH):
-        raise Malformed(_TOO_DEEP)
     if type(said.get("v")) is not int or said["v"] != 1:
         raise Malformed("v: is not 1")
     if said.get("product") != product:
         raise Malformed("product: is not the folder's")
     _check_writer(said.get("writer"))
-    day = said.get("day")
-    if not is_day(day):
-        raise Malformed("day: is not a day like 2026-11-20")
+    about = _about(said)
     counts, events = said.get("counts", []), said.get("events", [])
     if not isinstance(counts, list) or not isinstance(events, list):
         raise Malformed("counts, events: are not lists")
     return Delta(
-        day=str(day),
-        envelope=Envelope(read_object(said.get("envelope", {}), "envelope")),
-        counts=[read_count(one, f"counts[{index}]") for index, one in enumerate(counts)],
-        events=[read_told(one, f"events[{index}]") for index, one in enumerate(events)],
-        lost=read_lost(said.get("lost", {})),
-        consent=read_consent(said.get("consent")),
-        derived_id=read_text(said.get("id"), "id"),
+        about,
+        [read_count(one, f"counts[{index}]") for index, one in enumerate(counts)],
+        _told_list(events),
+        _lost(said.get("lost", {})),
+    )
+
+
+def read_about(text: bytes) -> About:
+    """The keys from `consent` to `day`, cut out and put in braces. Raises Malformed."""
+    return _about(_only(_ABOUT, read_piece(text, 0)))
+
+
+def read_rest(text: bytes) -> tuple[Sequence[Told], Mapping[str, int]]:
+    """Events and losses, from an object in which no counts are left. Raises Malformed."""
+    said = _only(_REST, read_piece(text, 0))
+    events = said.get("events")
+    if said.get("counts") != [] or not isinstance(events, list):
+        raise Malformed(_CUT)
+    return _told_list(events), _lost(said.get("lost", {}))
+
+
+def _only(keys: frozenset[str], said: object) -> Mapping[str, object]:
+    """An object with none but these keys: the others stand in the other pieces."""
+    if not isinstance(said, dict) or not keys.issuperset(said):
+        raise Malformed(_CUT)
+    return said
+
+
+def _about(said: Mapping[str, object]) -> About:
+    day = said.get("day")
+    if not is_day(day):
+        raise Malformed("day: is not a day like 2026-11-20")
+    return About(
+        str(day),
+        _object(said.get("envelope", {}), "envelope"),
+        _consent(said.get("consent")),
+        _text(said.get("id"), "id"),
     )
 
 
@@ -118,7 +163,7 @@ def _check_writer(writer: object) -> None:
     if not isinstance(writer, dict):
         raise Malformed("writer: is missing")
     epoch, seq = writer.get("epoch"), writer.get("seq")
-    if not isinstance(epoch, str) or len(epoch) != EPOCH_CHARS or epoch.strip(HEX):
+    if not isinstance(epoch, str) or len(epoch) != _EPOCH_CHARS or epoch.strip(_HEX):
         raise Malformed("writer.epoch: is not 16 hex digits")
     if type(seq) is not int or not 0 <= seq <= MAX_INTEGER:
         raise Malformed("writer.seq: is not a whole number from 0")
@@ -128,44 +173,41 @@ def read_count(one: object, where: str) -> Count:
     """One entry of `counts`. Raises Malformed."""
     if not isinstance(one, list) or len(one) != 3 or not isinstance(one[0], str):
         raise Malformed(f"{where}: is not [event, dimensions, measures]")
-    measures = read_object(one[2], f"{where} measures")
-    return Count(
-        one[0], read_object(one[1], f"{where} dimensions"), _whole_numbers(measures, where)
-    )
+    measures = _object(one[2], f"{where} measures")
+    return Count(one[0], _object(one[1], f"{where} dimensions"), _whole_numbers(measures, where))
 
 
-def read_told(one: object, where: str) -> Told:
-    """One entry of `events`. Raises Malformed."""
+def _told_list(events: list[object]) -> list[Told]:
+    return [_told(one, f"events[{index}]") for index, one in enumerate(events)]
+
+
+def _told(one: object, where: str) -> Told:
     if not isinstance(one, list) or len(one) != 3 or not isinstance(one[0], str):
         raise Malformed(f"{where}: is not [event, time, properties]")
     if not is_instant(one[1]):
         raise Malformed(f"{where}: its time is not like 2026-11-20T12:00:00.000Z")
-    return Told(one[0], str(one[1]), read_object(one[2], f"{where} properties"))
+    return Told(one[0], str(one[1]), _object(one[2], f"{where} properties"))
 
 
-def read_lost(lost: object) -> Mapping[str, int]:
-    """The losses of a known cause. Raises Malformed."""
-    numbers = _whole_numbers(read_object(lost, "lost"), "lost")
+def _lost(lost: object) -> Mapping[str, int]:
+    numbers = _whole_numbers(_object(lost, "lost"), "lost")
     return {cause: count for cause, count in numbers.items() if cause in _LOST_CAUSES}
 
 
-def read_consent(consent: object) -> tuple[str | None, str | None] | None:
-    """The decision that a host saw. Raises Malformed."""
+def _consent(consent: object) -> tuple[str | None, str | None] | None:
     if consent is None:
         return None
-    said = read_object(consent, "consent")
-    return read_text(said.get("since"), "consent.since"), read_text(said.get("id"), "consent.id")
+    said = _object(consent, "consent")
+    return _text(said.get("since"), "consent.since"), _text(said.get("id"), "consent.id")
 
 
-def read_text(value: object, where: str) -> str | None:
-    """A short text or nothing. Raises Malformed."""
+def _text(value: object, where: str) -> str | None:
     if value is None or (isinstance(value, str) and len(value) <= _TEXT_MAX_CHARS):
         return value
     raise Malformed(f"{where}: is not a text of at most {_TEXT_MAX_CHARS} characters")
 
 
-def read_object(value: object, where: str) -> Mapping[str, object]:
-    """An object. Raises Malformed."""
+def _object(value: object, where: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise Malformed(f"{where}: is not an object")
     return value
@@ -203,3 +245,4 @@ def _no_constant(name: str) -> NoReturn:
 
 _TOO_DEEP = f"is over {DELTA_MAX_DEPTH} levels deep"
 _STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+_CUT = "is cut in the wrong place"
