@@ -14,6 +14,7 @@ import errno
 import json
 from typing import TYPE_CHECKING
 
+from tallyd.chance import random_uuid
 from tallyd.contract.consent import Choice, StoredChoice
 from tallyd.contract.days import instant, unix_of
 from tallyd.contract.frozen import Frozen, replace
@@ -83,7 +84,7 @@ def ensure_id(contract: Contract, paths: Paths, environ: Mapping[str, str], now:
     if choice.stored.choice in (Choice.OFF, Choice.DAMAGED):
         raise StateUnusable(f"{choice.file} allows no id", 'see "tallyd status"')
     keys = keys_of(contract)
-    machine_id = _new_id()
+    machine_id = random_uuid()
     changes: dict[str, object] = {}
     if choice.content is None and contract.state is not None:
         # A product that keeps its own file expects all of its keys there.
@@ -132,7 +133,7 @@ def write_choice(
     changes: dict[str, object] = {
         keys.enabled: is_on,
         keys.mode: mode,
-        keys.id: _new_id() if is_on or keys.is_strict else None,
+        keys.id: random_uuid() if is_on or keys.is_strict else None,
         keys.user: user if mode == "identified" else None,
         keys.source: "cli",
         keys.notice: True,
@@ -161,7 +162,7 @@ def reset_id(
     if choice.machine_id is None:
         return None
     keys = keys_of(contract)
-    machine_id = _new_id()
+    machine_id = random_uuid()
     changes: dict[str, object] = {keys.id: machine_id, keys.created: instant(now)}
     if choice.stored.choice is Choice.ON:
         changes[keys.updated] = instant(now)
@@ -241,9 +242,3 @@ def _write(contract: Contract, choice: ChoiceFile, changes: Mapping[str, object]
     content = changed(base, named, keys_of(contract))
     replace_file(choice.file, content, only_if=is_unchanged)
     return kept
-
-
-def _new_id() -> str:
-    import uuid  # noqa: PLC0415 - 2 ms that a look does not need
-
-    return str(uuid.uuid4())

@@ -8,13 +8,13 @@ at a time, so the database has one writer.
 from __future__ import annotations
 
 import logging
-import random
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
 from tallyd import choices, intake, ledger, logs, notices, retention, seal, sender, spool
+from tallyd.chance import between
 from tallyd.contract.frozen import Frozen
 from tallyd.delta import DeltaReader
 from tallyd.errors import NotRegistered, StateMoved, TallydError
@@ -282,8 +282,8 @@ class Passes:
 
 
 def _jittered(interval_s: float) -> float:
-    return interval_s * random.uniform(1 - INTERVAL_JITTER, 1 + INTERVAL_JITTER)  # noqa: S311 - no secret
+    return interval_s * between(1 - INTERVAL_JITTER, 1 + INTERVAL_JITTER)
 
 
 def _first_wait_s() -> float:
-    return random.uniform(0, FIRST_SEND_JITTER_S)  # noqa: S311 - no secret
+    return between(0, FIRST_SEND_JITTER_S)

@@ -10,7 +10,6 @@ the batch's id and the event's place in it.
 from __future__ import annotations
 
 import json
-import uuid
 from typing import TYPE_CHECKING
 
 from tallyd.body import Body, WireEvent
@@ -63,6 +62,12 @@ def read(contract: Contract, content: bytes) -> Body:
     )
 
 
+def _id_of(body: Body, place: int) -> str:
+    import uuid  # noqa: PLC0415 - platform detection that an idle daemon has no use for
+
+    return str(uuid.uuid5(uuid.UUID(body.batch_id), str(place)))
+
+
 def _render_event(contract: Contract, body: Body, place: int) -> dict[str, object]:
     one = body.events[place]
     listed = contract.events[one.event]
@@ -73,7 +78,7 @@ def _render_event(contract: Contract, body: Body, place: int) -> dict[str, objec
     }
     own = {name: value for name, value in one.props.items() if name not in groups}
     # Nameless, and the same at every attempt: a person is not counted, a repeat is recognised.
-    event_id = one.uuid or str(uuid.uuid5(uuid.UUID(body.batch_id), str(place)))
+    event_id = one.uuid or _id_of(body, place)
     properties: dict[str, object] = {
         **to_wire(listed.fields, own),
         **to_wire(contract.envelope, body.envelope),

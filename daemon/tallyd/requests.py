@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 import time
-import uuid
 from typing import TYPE_CHECKING
 
+from tallyd.chance import random_uuid
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.files import replace_file
 
@@ -32,7 +32,7 @@ def ask(paths: Paths, forget: Iterable[str] = ()) -> Path:
 
     `forget` names the products of which everything unsent is to be deleted first.
     """
-    request = paths.flush_requests / str(uuid.uuid4())
+    request = paths.flush_requests / random_uuid()
     replace_file(request, json.dumps(list(forget)).encode("ascii"))
     return request
 

@@ -8,13 +8,13 @@ the freeze. Late counts for a sealed day make another batch, and add.
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
 from tallyd import buckets, losses, outbox
 from tallyd.batch import Batch
 from tallyd.body import NIL_UUID, Body, WireEvent, canonical
 from tallyd.buckets import ID_KEY
+from tallyd.chance import random_uuid
 from tallyd.contract.days import day_of, instant, unix_of
 from tallyd.contract.frozen import Frozen
 from tallyd.contract.model import Rollup
@@ -58,7 +58,7 @@ def freeze(store: Store, view: ProductView, machine_id: str, now: float) -> int:
         losses.add(sql, view.name, {Cause.SCREENED: planned.unlisted})
         lost = losses.take_unsent(sql, view.name) if planned.batches and _tells_losses(view) else {}
         for one in planned.batches:
-            batch_id = str(uuid.uuid4())
+            batch_id = random_uuid()
             outbox.put(sql, _batch(view.contract, one, machine_id, batch_id, now, lost))
             lost = {}
         last_event = max((one.id for one in buckets.events(sql, view.name)), default=0)

@@ -7,7 +7,6 @@ that the grammar does not know. Each failure is a ContractError with file, line,
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from datetime import date, time
 from typing import NoReturn
@@ -48,6 +47,10 @@ class Table:
 
     def _plain(self, key: str, text: str) -> None:
         """Refuse what a terminal would not show as it stands: these texts are printed to people."""
+        if text.isascii() and text.isprintable():
+            return
+        import unicodedata  # noqa: PLC0415 - a megabyte of tables that few texts need
+
         for character in text:
             if unicodedata.category(character) in _UNPRINTED:
                 self.fail(key, "holds a control character", "write one line of plain text")
