@@ -1,0 +1,60 @@
+"""Spools that are filled to be merged, and the floor of merging them.
+
+The floor reads and removes the same files and does nothing else: scandir, open, read, unlink.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from support.clock import NOON
+from support.deltas import delta, name_of, tool_calls
+from support.pipeline import Pipeline
+
+COUNTS = 5
+# Tools of a product whose files are merged; each file counts five of them.
+_TOOLS = 50
+
+
+def fill(state: Path, files: int, *, product: str = "tallyd-demo", days: tuple[str, ...] = ()) -> None:
+    """Drop so many files of five counts each, spread over `days` when any are given.
+
+    Written straight into `new/`: how they came there is not what is measured.
+    """
+    new = state / "spool" / product / "new"
+    new.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (state / "spool" / product / "tmp").mkdir(exist_ok=True, mode=0o700)
+    # Drawn from a fixed seed, so that every run merges the same.
+    drawn = random.Random(1)
+    for number in range(files):
+        tools = drawn.sample(range(_TOOLS), COUNTS)
+        changes: dict[str, Any] = {"day": days[number % len(days)]} if days else {}
+        content = delta(product, counts=[tool_calls(f"tool_{one}") for one in tools], **changes)
+        (new / name_of(NOON)).write_bytes(json.dumps(content).encode())
+
+
+def floor_s(state: Path, products: tuple[str, ...] = ("tallyd-demo",)) -> float:
+    """Seconds to scan, open, read and unlink everything that waits."""
+    began = time.perf_counter()
+    for product in products:
+        for entry in os.scandir(state / "spool" / product / "new"):
+            descriptor = os.open(entry.path, os.O_RDONLY)
+            os.read(descriptor, 65537)
+            os.close(descriptor)
+            os.unlink(entry.path)
+    return time.perf_counter() - began
+
+
+def merge_s(pipeline: Pipeline, files: int, product: str = "tallyd-demo") -> float:
+    """Seconds to merge everything that waits; raises when the product's part was not what was filled."""
+    began = time.perf_counter()
+    done = pipeline.intake(product)
+    taken = time.perf_counter() - began
+    if done.merged != files:
+        raise RuntimeError(f"{done.merged} of {files} files were merged")
+    return taken
