@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -127,6 +130,31 @@ def said_by(
     if done.returncode:
         raise RuntimeError(f"{program} {' '.join(arguments)}: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def exit_s(
+    command: list[str], environ: dict[str, str], patience_s: float = 60.0
+) -> tuple[float, bool]:
+    """Seconds from the instant that a program prints last to its end; whether it ended by itself.
+
+    One that has not ended `patience_s` after it began is killed.
+    """
+    with subprocess.Popen(
+        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        # Not wait(patience_s): that looks again only from time to time, up to 50 ms apart.
+        killer = threading.Timer(patience_s, process.kill)
+        killer.start()
+        process.wait()
+        ended = time.monotonic_ns()
+        is_ended = process.returncode != -signal.SIGKILL
+        killer.cancel()
+        killer.join()
+        assert process.stdout is not None
+        said = process.stdout.read().split()
+    if not said or (is_ended and process.returncode):
+        raise RuntimeError(f"{command} ended with {process.returncode} and said {said}")
+    return (ended - int(said[-1])) / 1e9, is_ended
 
 
 @contextmanager

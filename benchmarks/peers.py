@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.inside.peer import PEERS
-from benchmarks.measure import INSIDE, Peer, made, median, progress, said_by
-from benchmarks.processes import exit_s
+from benchmarks.measure import INSIDE, Peer, exit_s, made, median, progress, said_by
 
 HOME = Path(__file__).resolve().parents[1] / ".venv-peers"
 NOT_INSTALLED = "not installed (make bench-peers)"

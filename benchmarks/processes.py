@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +14,7 @@ from pathlib import Path
 from support.hosts import PYTHONS, built, environ_of_host, find_python
 from support.processes import CONTRACTS, DEMO_CONTRACT, STUB, daemon, environ_of, tallyd
 
-from benchmarks.measure import INSIDE, Figure, interleaved, made, median, progress
+from benchmarks.measure import INSIDE, Figure, exit_s, interleaved, made, median, progress
 
 
 def measure(root: Path, *, quick: bool) -> list[Figure]:
@@ -82,31 +80,6 @@ def exits(home: Path, *, quick: bool) -> list[Figure]:
         over = ours - floor
         found.append(Figure(budget, over, f"{ours:.2f} ms", f"plain exit {floor:.2f} ms", rounds))
     return found
-
-
-def exit_s(
-    command: list[str], environ: dict[str, str], patience_s: float = 60.0
-) -> tuple[float, bool]:
-    """Seconds from the instant that a program prints last to its end; whether it ended by itself.
-
-    One that has not ended `patience_s` after it began is killed.
-    """
-    with subprocess.Popen(
-        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        # Not wait(patience_s): that looks again only from time to time, up to 50 ms apart.
-        killer = threading.Timer(patience_s, process.kill)
-        killer.start()
-        process.wait()
-        ended = time.monotonic_ns()
-        is_ended = process.returncode != -signal.SIGKILL
-        killer.cancel()
-        killer.join()
-        assert process.stdout is not None
-        said = process.stdout.read().split()
-    if not said or (is_ended and process.returncode):
-        raise RuntimeError(f"{command} ended with {process.returncode} and said {said}")
-    return (ended - int(said[-1])) / 1e9, is_ended
 
 
 def status(home: Path, *, quick: bool) -> Figure:
