@@ -38,7 +38,12 @@ def main() -> int:
     if run.peers:
         print()
         for row in (report.PEERS_HEADER, *report.peers_table(run)):
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, (40, 10, 12, 7, 21, 21), strict=True)).rstrip())
+            print(
+                "  ".join(
+                    cell.ljust(width)
+                    for cell, width in zip(row, (40, 10, 12, 7, 21, 21), strict=True)
+                ).rstrip()
+            )
     print(f"\n{report.machine_in_words(run)}")
     if arguments.json:
         Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
@@ -72,12 +77,29 @@ def measured(themes: list[str], *, quick: bool) -> Run:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=[*_THEMES, "curves", "peers"], metavar="THEME", help=f"of {', '.join(_THEMES)}, curves, peers")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=[*_THEMES, "curves", "peers"],
+        metavar="THEME",
+        help=f"of {', '.join(_THEMES)}, curves, peers",
+    )
     parser.add_argument("--quick", action="store_true", help="few rounds, 5 s of idling")
     parser.add_argument("--json", metavar="FILE", help="keep the figures")
-    parser.add_argument("--check", type=float, metavar="TIMES", help="exit 1 when a figure is over so many times its limit")
-    parser.add_argument("--docs", action="store_true", help="write docs/performance.md from the figures kept, and measure nothing")
+    parser.add_argument(
+        "--check",
+        type=float,
+        metavar="TIMES",
+        help="exit 1 when a figure is over so many times its limit",
+    )
+    parser.add_argument(
+        "--docs",
+        action="store_true",
+        help="write docs/performance.md from the figures kept, and measure nothing",
+    )
     return parser
 
 

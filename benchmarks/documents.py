@@ -1,8 +1,8 @@
 """Parts of documents that a run prints, between markers: nothing in them is typed by hand.
 
-    <!-- measured: NAME -->
-    ...
-    <!-- end of NAME -->
+<!-- measured: NAME -->
+...
+<!-- end of NAME -->
 """
 
 from __future__ import annotations
@@ -42,15 +42,25 @@ def put(text: str, name: str, part: str) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of Markdown."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in one) + " |" for one in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in one) + " |" for one in lines
+    )
 
 
 def performance(run: Run) -> dict[str, str]:
     """The parts of docs/performance.md, by the name of their markers."""
     header = ("promise", "limit", "floor", "best peer", "ours", "ratio", "verdict")
-    others = table(report.PEERS_HEADER, report.peers_table(run)) if run.peers else "No peer was installed."
+    others = (
+        table(report.PEERS_HEADER, report.peers_table(run))
+        if run.peers
+        else "No peer was installed."
+    )
     missed = [row for row in report.rows(run) if row[-1] == report.NOT_MET]
-    said = f"{len(missed)} of {len(report.rows(run))} lines are not met." if missed else "Every limit is met."
+    said = (
+        f"{len(missed)} of {len(report.rows(run))} lines are not met."
+        if missed
+        else "Every limit is met."
+    )
     pictures = [f"![{caption}](pictures/{name}.svg)" for name, caption in CAPTIONS.items()]
     return {
         "figures": f"{report.machine_in_words(run)}. {said}\n\n{table(header, report.rows(run))}",

@@ -147,14 +147,24 @@ def field(root: Path, sample: int, seed: int = 1) -> Field:
     mu = math.log(FIELD_ROWS / MACHINES) - _SPREAD**2 / 2
     population = sorted(round(drawn.lognormvariate(mu, _SPREAD)) for _ in range(MACHINES))
     used = [one for one in population if one]
-    strata = [used[len(used) * n // _STRATA : len(used) * (n + 1) // _STRATA] for n in range(_STRATA)]
+    strata = [
+        used[len(used) * n // _STRATA : len(used) * (n + 1) // _STRATA] for n in range(_STRATA)
+    ]
     days: list[list[Day]] = []
     for number, stratum in enumerate(strata):
-        progress(f"sampling {sample // _STRATA} machines of {stratum[0]:,} to {stratum[-1]:,} processes")
-        days.append([
-            one_machine_day(made(root / f"machine-{number}-{one}"), processes=processes, seed=seed + 1000 * number + one)
-            for one, processes in enumerate(drawn.sample(stratum, max(2, sample // _STRATA)))
-        ])
+        progress(
+            f"sampling {sample // _STRATA} machines of {stratum[0]:,} to {stratum[-1]:,} processes"
+        )
+        days.append(
+            [
+                one_machine_day(
+                    made(root / f"machine-{number}-{one}"),
+                    processes=processes,
+                    seed=seed + 1000 * number + one,
+                )
+                for one, processes in enumerate(drawn.sample(stratum, max(2, sample // _STRATA)))
+            ]
+        )
     sizes = [len(stratum) for stratum in strata]
     return Field(
         machines=MACHINES,
@@ -237,9 +247,13 @@ def _of(found: dict[str, dict[str, object]]) -> tuple[OneMachine, Field]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.incident")
     parser.add_argument("--processes", type=int, default=10_000)
-    parser.add_argument("--sample", type=int, default=200, help="machines that go through the real pipeline")
+    parser.add_argument(
+        "--sample", type=int, default=200, help="machines that go through the real pipeline"
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="keep the result")
-    parser.add_argument("--docs", action="store_true", help="write the README's table from the result kept")
+    parser.add_argument(
+        "--docs", action="store_true", help="write the README's table from the result kept"
+    )
     arguments = parser.parse_args()
     if arguments.docs:
         _README.write_text(documents.put(_README.read_text(), "incident", words(*kept())))

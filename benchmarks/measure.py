@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+_BEGAN = time.monotonic()
 INSIDE = Path(__file__).parent / "inside"
 
 
@@ -94,8 +95,8 @@ class Run:
 
 
 def progress(text: str) -> None:
-    """Say on stderr what is measured now."""
-    print(f"{text} …", file=sys.stderr, flush=True)
+    """Say on stderr what is measured now, and after how many seconds."""
+    print(f"{time.monotonic() - _BEGAN:4.0f} s  {text} …", file=sys.stderr, flush=True)
 
 
 def interleaved(
@@ -197,5 +198,7 @@ def _file_system(directory: str) -> str:
     except OSError:
         return "unknown"
     whole = os.path.realpath(directory)
-    holding = [(place, kind) for place, kind in mounts if os.path.commonpath([place, whole]) == place]
+    holding = [
+        (place, kind) for place, kind in mounts if os.path.commonpath([place, whole]) == place
+    ]
     return max(holding, key=lambda one: len(one[0]))[1] if holding else "unknown"

@@ -110,13 +110,17 @@ def cheapest(peers: list[Peer], threads: int) -> str:
 
 
 def quickest_import(peers: list[Peer]) -> str:
-    costs = [(one.import_ms, one.name.partition(",")[0]) for one in peers if one.import_ms is not None]
+    costs = [
+        (one.import_ms, one.name.partition(",")[0]) for one in peers if one.import_ms is not None
+    ]
     return f"{min(costs)[1]} {min(costs)[0]:.0f} ms" if costs else NOT_INSTALLED
 
 
 def exits_in_words(peers: list[Peer]) -> str:
     """The range over the peers that send from the process itself."""
-    sending = [one for one in peers if one.exits and not one.name.startswith(("prometheus", "statsd"))]
+    sending = [
+        one for one in peers if one.exits and not one.name.startswith(("prometheus", "statsd"))
+    ]
     if not sending:
         return NOT_INSTALLED
     found = []
@@ -125,5 +129,3 @@ def exits_in_words(peers: list[Peer]) -> str:
         more = "> " if any(network in one.at_least for one in sending) else ""
         found.append(f"{network} {taken[0]:.2f} to {more}{taken[-1]:.1f} s")
     return ", ".join(found)
-
-

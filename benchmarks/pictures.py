@@ -18,12 +18,14 @@ from benchmarks.measure import Curve, Run
 
 _OURS, _FLOOR, _PEER = "#0b6e4f", "#8a8a8a", "#b0562b"
 # Text stays text (small, and searchable), and ids are made from what is drawn, not by chance.
-mpl.rcParams.update({
-    "svg.fonttype": "none",
-    "svg.hashsalt": "tallyd",
-    "font.family": "sans-serif",
-    "font.size": 10,
-})
+mpl.rcParams.update(
+    {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "tallyd",
+        "font.family": "sans-serif",
+        "font.size": 10,
+    }
+)
 
 
 def draw_all(run: Run, directory: Path) -> list[Path]:
@@ -44,7 +46,13 @@ def _save(page: Page, directory: Path, name: str) -> Path:
 def _curve(curve: Curve, run: Run) -> Page:
     page = Page(figsize=(6.4, 3.2), layout="constrained")
     axes = page.subplots()
-    axes.plot(curve.x, curve.ours_us, "o-", color=_OURS, label="tallyd: read, screen, add, remember, commit, remove")
+    axes.plot(
+        curve.x,
+        curve.ours_us,
+        "o-",
+        color=_OURS,
+        label="tallyd: read, screen, add, remember, commit, remove",
+    )
     axes.plot(curve.x, curve.floor_us, "o--", color=_FLOOR, label="floor: scan, open, read, remove")
     axes.set_xscale("symlog", linthresh=1000) if curve.x[0] == 0 else axes.set_xscale("log")
     axes.set_xticks(curve.x, [f"{x:,}" for x in curve.x])
@@ -60,7 +68,10 @@ def _curve(curve: Curve, run: Run) -> Page:
 def _peers(run: Run) -> Page:
     bars = [
         (value, label, _OURS)
-        for label, name in (("tallyd, bound counter", "bound_1"), ("tallyd, count(...)", "rollup_1"))
+        for label, name in (
+            ("tallyd, bound counter", "bound_1"),
+            ("tallyd, count(...)", "rollup_1"),
+        )
         for value in (one.value for one in run.figures if one.budget == name)
         if value is not None
     ]
@@ -68,7 +79,11 @@ def _peers(run: Run) -> Page:
     bars.sort(reverse=True)
     page = Page(figsize=(6.4, 0.9 + 0.32 * len(bars)), layout="constrained")
     axes = page.subplots()
-    found = axes.barh([label for _, label, _ in bars], [value for value, _, _ in bars], color=[color for *_, color in bars])
+    found = axes.barh(
+        [label for _, label, _ in bars],
+        [value for value, _, _ in bars],
+        color=[color for *_, color in bars],
+    )
     axes.bar_label(found, [f"{value:,.1f}" for value, *_ in bars], padding=3, fontsize=8)
     axes.set_xscale("log")
     axes.set_xlim(0.1, 4 * max((value for value, *_ in bars), default=1))
@@ -81,7 +96,9 @@ def _dress(page: Page, axes: object, title: str, run: Run) -> None:
     of = run.machine
     axes.set_title(title, loc="left", fontsize=11)  # type: ignore[attr-defined]
     axes.spines[["top", "right"]].set_visible(False)  # type: ignore[attr-defined]
-    machine = f"{of['cpu']}, {of['cores']} cores, {of['kernel']}, {of['python']}, {of['file system']}"
+    machine = (
+        f"{of['cpu']}, {of['cores']} cores, {of['kernel']}, {of['python']}, {of['file system']}"
+    )
     page.supxlabel(machine, fontsize=7, color=_FLOOR)
 
 

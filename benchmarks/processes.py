@@ -35,7 +35,9 @@ def imports(home: Path, *, quick: bool) -> list[Figure]:
     pythons = {one: python for one in PYTHONS if (python := find_python(one)) is not None}
     work = {one: partial(_import_ms, python, environ) for one, python in pythons.items()}
     return [
-        Figure("import", median(taken), f"{median(taken):.2f} ms", rounds=rounds, where=f"Python {one}")
+        Figure(
+            "import", median(taken), f"{median(taken):.2f} ms", rounds=rounds, where=f"Python {one}"
+        )
         for one, taken in interleaved(rounds, work).items()
     ]
 
@@ -61,7 +63,13 @@ def exits(home: Path, *, quick: bool) -> list[Figure]:
     environ = _with_bytecode(environ_of_host(home))
 
     def ms(kind: str, idle_s: str) -> Callable[[], float]:
-        command = [sys.executable, str(INSIDE / "leave.py"), kind, idle_s, str(home / "contract.json")]
+        command = [
+            sys.executable,
+            str(INSIDE / "leave.py"),
+            kind,
+            idle_s,
+            str(home / "contract.json"),
+        ]
         return lambda: exit_s(command, environ)[0] * 1000
 
     samples = interleaved(
@@ -99,7 +107,9 @@ def status(home: Path, *, quick: bool) -> Figure:
             warm_up=2,
         )
     bare, ours = median(samples["bare"]), median(samples["status"])
-    return Figure("status", ours / bare, f"{ours:.0f} ms", f"bare interpreter {bare:.1f} ms", rounds)
+    return Figure(
+        "status", ours / bare, f"{ours:.0f} ms", f"bare interpreter {bare:.1f} ms", rounds
+    )
 
 
 def _run_ms(*command: str, environ: dict[str, str]) -> float:

@@ -60,7 +60,9 @@ def rows(run: Run) -> list[tuple[str, ...]]:
     found = []
     for budget in budgets().values():
         figures = [one for one in run.figures if one.budget == budget.name]
-        found += [_row(budget, one, run) for one in figures or [Figure(budget.name, None, "not run")]]
+        found += [
+            _row(budget, one, run) for one in figures or [Figure(budget.name, None, "not run")]
+        ]
     return found
 
 

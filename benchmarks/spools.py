@@ -9,19 +9,23 @@ import json
 import os
 import random
 import time
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from support.clock import NOON
+from support.clock import NOON, TODAY
 from support.deltas import delta, name_of, tool_calls
 from support.pipeline import Pipeline
 
 COUNTS = 5
 # Tools of a product whose files are merged; each file counts five of them.
 _TOOLS = 50
+# Different deltas in one spool.
+_DIFFERENT = 200
 
 
-def fill(state: Path, files: int, *, product: str = "tallyd-demo", days: tuple[str, ...] = ()) -> None:
+def fill(
+    state: Path, files: int, *, product: str = "tallyd-demo", days: tuple[str, ...] = ()
+) -> None:
     """Drop so many files of five counts each, spread over `days` when any are given.
 
     Written straight into `new/`: how they came there is not what is measured.
@@ -29,13 +33,22 @@ def fill(state: Path, files: int, *, product: str = "tallyd-demo", days: tuple[s
     new = state / "spool" / product / "new"
     new.mkdir(parents=True, exist_ok=True, mode=0o700)
     (state / "spool" / product / "tmp").mkdir(exist_ok=True, mode=0o700)
-    # Drawn from a fixed seed, so that every run merges the same.
-    drawn = random.Random(1)
+    contents = _contents(product, days)
     for number in range(files):
+        with open(new / name_of(NOON), "xb", buffering=0) as file:
+            file.write(contents[number % len(contents)])
+
+
+@lru_cache(maxsize=256)
+def _contents(product: str, days: tuple[str, ...]) -> list[bytes]:
+    """Some hundred deltas to take in turn; drawn from a fixed seed, so that every run merges the same."""
+    drawn = random.Random(1)
+    found = []
+    for day in (days or (TODAY,)) * max(1, _DIFFERENT // max(1, len(days))):
         tools = drawn.sample(range(_TOOLS), COUNTS)
-        changes: dict[str, Any] = {"day": days[number % len(days)]} if days else {}
-        content = delta(product, counts=[tool_calls(f"tool_{one}") for one in tools], **changes)
-        (new / name_of(NOON)).write_bytes(json.dumps(content).encode())
+        content = delta(product, counts=[tool_calls(f"tool_{one}") for one in tools], day=day)
+        found.append(json.dumps(content).encode())
+    return found
 
 
 def floor_s(state: Path, products: tuple[str, ...] = ("tallyd-demo",)) -> float:

@@ -33,7 +33,9 @@ def measure(root: Path, *, quick: bool) -> list[Figure]:
         warm_up=0,
     )
     return [
-        Figure(budget, median(taken), f"{median(taken):.0f} ms (worst {max(taken):.0f})", rounds=rounds)
+        Figure(
+            budget, median(taken), f"{median(taken):.0f} ms (worst {max(taken):.0f})", rounds=rounds
+        )
         for budget, taken in samples.items()
     ]
 

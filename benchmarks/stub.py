@@ -42,12 +42,16 @@ def losing(root: Path, *, quick: bool) -> list[Figure]:
     free_threaded = _find_free_threaded()
     for budget, python in (("lost", sys.executable), ("lost_free_threaded", free_threaded)):
         if python is None:
-            found.append(Figure(budget, None, "not run: no free-threaded Python (python3.13t) here"))
+            found.append(
+                Figure(budget, None, "not run: no free-threaded Python (python3.13t) here")
+            )
             continue
         home = made(root / budget)
         said = said_by(python, "lost_counts.py", _contract(home), environ=environ_of_host(home))
         found.append(
-            Figure(budget, said["lost"], f"{said['lost']} ({said['drains']} drains)", where=_of(python))
+            Figure(
+                budget, said["lost"], f"{said['lost']} ({said['drains']} drains)", where=_of(python)
+            )
         )
     return found
 
@@ -69,4 +73,8 @@ def _of(python: str) -> str:
 
 def _find_free_threaded() -> str | None:
     known = sorted(Path.home().glob(".pyenv/versions/3.*t/bin/python"))
-    return shutil.which("python3.14t") or shutil.which("python3.13t") or (str(known[-1]) if known else None)
+    return (
+        shutil.which("python3.14t")
+        or shutil.which("python3.13t")
+        or (str(known[-1]) if known else None)
+    )

@@ -64,13 +64,20 @@ def main():
         contract = json.load(file)
     client = Client(version="1.0.0", contract=contract)
     off = Client(version="1.0.0", contract=contract, off=True)
-    bound, when_off = client.counter("tool_calls", tool="search"), off.counter("tool_calls", tool="x")
+    bound, when_off = (
+        client.counter("tool_calls", tool="search"),
+        off.counter("tool_calls", tool="x"),
+    )
     bound(), when_off()
     calls = [
         ("floor", dict_increment(), "call()"),
         ("empty", lambda kind, name, ok: None, "call('search', 'agent', True)"),
         ("bound", bound, "call()"),
-        ("rollup", client.rollup("tool_calls", "tool", "client_name"), "call('search', 'agent', ok=True)"),
+        (
+            "rollup",
+            client.rollup("tool_calls", "tool", "client_name"),
+            "call('search', 'agent', ok=True)",
+        ),
         ("off", when_off, "call()"),
     ]
     print(json.dumps(measure(int(sys.argv[1]), calls)))

@@ -58,7 +58,11 @@ def main():
         with open(name) as file:
             found += sum(measures["count"] for _, _, measures in json.load(file)["counts"])
     has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
-    print(json.dumps({"lost": _THREADS * _EACH - found, "files": files, "drains": drains, "gil": has_gil}))
+    print(
+        json.dumps(
+            {"lost": _THREADS * _EACH - found, "files": files, "drains": drains, "gil": has_gil}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -67,7 +67,11 @@ def sentry(url, directory):
     import sentry_sdk
 
     place = urlsplit(url)
-    sentry_sdk.init(dsn=f"http://key@{place.netloc}/1", default_integrations=False, auto_enabling_integrations=False)
+    sentry_sdk.init(
+        dsn=f"http://key@{place.netloc}/1",
+        default_integrations=False,
+        auto_enabling_integrations=False,
+    )
     attributes = {"tool": "search"}
     return lambda: sentry_sdk.metrics.count("tool_calls", 1, attributes=attributes)
 
@@ -135,7 +139,9 @@ def main():
     call()
     samples = count_loop.measure(int(sys.argv[3]), [("ours", call, "call()")])
     count_loop._LOOPS = 20_000
-    samples["floor"] = count_loop.measure(int(sys.argv[3]), [("floor", count_loop.dict_increment(), "call()")])["floor_1"]
+    samples["floor"] = count_loop.measure(
+        int(sys.argv[3]), [("floor", count_loop.dict_increment(), "call()")]
+    )["floor_1"]
     print(json.dumps(samples), flush=True)
     # How it ends is measured by itself, and here nobody waits for it.
     os._exit(0)
