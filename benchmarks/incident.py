@@ -21,6 +21,7 @@ import random
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -222,7 +223,7 @@ def words(one: OneMachine, all_of_them: Field) -> str:
         "posts are those of the day's rollup, one per machine that was used and version that ran on it. "
         f"Assumed: {ASSUMED}."
     )
-    return f"{table(one, all_of_them)}\n\n{rest}"
+    return f"{table(one, all_of_them)}\n\n{textwrap.fill(rest, 112)}"
 
 
 def _wait_for_enough_of_the_day(processes: int) -> None:
