@@ -33,7 +33,9 @@ def main() -> int:
     if arguments.docs:
         documents.write_performance(Run.of(documents.FIGURES.read_text()))
         return 0
-    run = measured(arguments.only or [*_THEMES, "curves", "peers"], quick=arguments.quick)
+    run = measured(
+        arguments.only or [*_THEMES, "curves", "peers"], quick=arguments.quick, kept=arguments.json
+    )
     print(report.text_table(run))
     if run.peers:
         print()
@@ -45,18 +47,24 @@ def main() -> int:
                 ).rstrip()
             )
     print(f"\n{report.machine_in_words(run)}")
-    if arguments.json:
-        Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(arguments.json).write_text(run.as_json())
     far_over = report.over(run, arguments.check) if arguments.check else []
     for one in far_over:
         print(f"over {arguments.check:g} times its limit: {one}", file=sys.stderr)
     return 1 if far_over else 0
 
 
-def measured(themes: list[str], *, quick: bool) -> Run:
-    """Run these themes, each below a directory that is gone afterwards."""
-    run = Run({**machine(), "day": time.strftime("%Y-%m-%d", time.gmtime())})
+def measured(themes: list[str], *, quick: bool, kept: str | None = None) -> Run:
+    """Run these themes, each below a directory that is gone afterwards.
+
+    What is measured so far stands in the file `kept` after each of them: a run takes minutes.
+    """
+    run = Run(
+        {
+            **machine(),
+            "day": time.strftime("%Y-%m-%d", time.gmtime()),
+            "form": "the short form" if quick else "the full form",
+        }
+    )
     with scratch() as root:
         # Nothing that this shell says about consent or about where things lie is meant.
         for name in ("DO_NOT_TRACK", "CI", "TALLYD_DEMO_TELEMETRY", "CODEGRAPH_TELEMETRY"):
@@ -72,6 +80,9 @@ def measured(themes: list[str], *, quick: bool) -> Run:
                 run.peers += peers.measure(root, quick=quick)
             else:
                 run.figures += _THEMES[theme](root, quick=quick)
+            if kept is not None:
+                Path(kept).parent.mkdir(parents=True, exist_ok=True)
+                Path(kept).write_text(run.as_json())
         progress(f"took {time.monotonic() - began:.0f} s")
     return run
 

@@ -104,7 +104,7 @@ def machine_in_words(run: Run) -> str:
     of = run.machine
     return (
         f"{of['cpu']}, {of['cores']} cores, {of['memory']}, {of['kernel']}, {of['python']}, "
-        f"{of['file system']}; measured {of['day']}"
+        f"{of['file system']}; measured {of['day']}, {of['form']}"
     )
 
 
