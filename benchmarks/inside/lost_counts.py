@@ -11,9 +11,12 @@ import json
 import os
 import sys
 import threading
+import time
 
 _THREADS = 8
 _EACH = 250_000
+# A thread pauses after so many, or eight of them would leave no turn to the drains.
+_BREATH = 5_000
 
 
 def main():
@@ -27,11 +30,15 @@ def main():
 
     def counting(number):
         if number % 2:
-            for _ in range(_EACH):
+            for one in range(_EACH):
                 bound()
+                if not one % _BREATH:
+                    time.sleep(0.002)
         else:
-            for _ in range(_EACH):
+            for one in range(_EACH):
                 count("rollup")
+                if not one % _BREATH:
+                    time.sleep(0.002)
 
     drains = 0
 
