@@ -8,7 +8,7 @@ SOURCES := daemon ingest client_stub tests benchmarks
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test race thorough bench check format lint types layers fix requirements clean
+.PHONY: help demo test race thorough bench bench-peers bench-docs incident check format lint types layers fix requirements clean
 
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
@@ -16,7 +16,10 @@ help:
 	@echo "make test-pythons  the quick tests on the other Pythons installed"
 	@echo "make race          say no before every single step of a flush and of a drop"
 	@echo "make thorough      try every property with all its examples"
-	@echo "make bench         what a count, a start, a merge, an idle minute and a stop cost"
+	@echo "make bench         every promise about cost, beside its floor: one table (4 minutes)"
+	@echo "make bench-peers   the same, with other libraries installed beside"
+	@echo "make bench-docs    bench-peers and incident, written into the documents with their pictures"
+	@echo "make incident      10,000 processes on one machine, and 100,000 machines by sampling (4 minutes)"
 	@echo "make check         format, lint, types and import layers, as CI does"
 	@echo "make fix           format, and mend what the linter can"
 	@echo "make requirements  pin the newest versions (needs uv)"
@@ -36,8 +39,23 @@ race: $(VENV)/.dev
 thorough: $(VENV)/.dev
 	@TALLYD_THOROUGH=1 $(PYTHON) -m pytest tests/stations tests/promises
 
-bench: $(VENV)/.dev
-	@PYTHONPATH=tests $(PYTHON) benchmarks/figures.py
+# PEERS=1 installs other libraries in an environment of their own and measures them too; without it they are
+# measured where they are there. ARGS: see `python -m benchmarks --help`, such as ARGS="--quick --only stub".
+bench: $(VENV)/.dev $(if $(PEERS),$(VENV)-peers/.done)
+	@PYTHONPATH=tests $(PYTHON) -m benchmarks $(ARGS)
+
+bench-peers: $(VENV)-peers/.done bench
+
+# One command for everything that documents show of a run.
+bench-docs: $(VENV)/.dev $(VENV)-peers/.done $(VENV)-plot/.done
+	@PYTHONPATH=tests $(PYTHON) -m benchmarks --json benchmarks/results/figures.json
+	@PYTHONPATH=tests $(PYTHON) -m benchmarks.incident --json benchmarks/results/incident.json
+	@PYTHONPATH=tests $(PYTHON) -m benchmarks --docs
+	@PYTHONPATH=tests $(PYTHON) -m benchmarks.incident --docs
+	@$(VENV)-plot/bin/python -m benchmarks.pictures benchmarks/results/figures.json docs/pictures
+
+incident: $(VENV)/.dev
+	@PYTHONPATH=tests $(PYTHON) -m benchmarks.incident $(ARGS)
 
 check: format lint types layers
 
@@ -58,11 +76,11 @@ fix: $(VENV)/.dev
 	@$(VENV)/bin/ruff format $(SOURCES)
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(VENV)-3.* $(VENV)-peers $(VENV)-plot .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
 # The pins: exact versions with hashes, for every platform and Python from 3.11 on.
 requirements:
-	@for one in runtime demo dev; do \
+	@for one in runtime demo dev peers bench; do \
 	  uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
 	    --no-header --no-annotate --no-emit-index-url requirements/$$one.in -o requirements/$$one.txt || exit 1; \
 	done
@@ -93,6 +111,21 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml client_stub/python/pyproject
 $(VENV)/.dev: requirements/dev.txt pyproject.toml client_stub/python/pyproject.toml | $(PYTHON)
 	$(call install,dev)
 	@touch $(VENV)/.demo
+
+# What is measured beside tallyd, and what draws: neither is ever in the environment that is measured.
+$(VENV)-peers/.done: requirements/peers.txt | $(PYTHON)
+	$(call apart,peers)
+
+$(VENV)-plot/.done: requirements/bench.txt | $(PYTHON)
+	$(call apart,bench)
+
+# $(call apart,NAME): an environment of its own with the pinned packages of requirements/NAME.txt.
+define apart
+	@echo "installing the pinned packages of requirements/$(1).txt into $(@D)"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --require-hashes -r requirements/$(1).txt
+	@touch $@
+endef
 
 # The quick tests on the other Pythons that are installed; CI does the same.
 .PHONY: test-pythons
