@@ -259,7 +259,9 @@ class Client:
         try:
             self._thread_id = _thread.get_native_id()
             # What a drop needs is loaded here, beside the host and not before it.
-            from tallyd_client import _drain  # noqa: F401 - loaded, not used
+            from tallyd_client import _drain
+
+            _drain.prepare(self)
 
             # Another lock in the place of this one: another thread, or soon.
             while self._wake is wake and not self._is_closed:
@@ -306,9 +308,11 @@ class Client:
 
     def _at_exit(self) -> None:
         self._drain(_EXIT_PATIENCE_S)
-        # An interpreter that takes itself apart around a thread crashes, up to Python 3.10.
         self._is_exiting = True
-        self._end_thread(_EXIT_PATIENCE_S)
+        # An interpreter that takes itself apart around a thread crashes, up to Python 3.10; a newer one
+        # need not wait for it.
+        if sys.version_info < (3, 11):
+            self._end_thread(_EXIT_PATIENCE_S)
         self._has_thread = False
 
     def _before_fork(self) -> None:

@@ -31,6 +31,24 @@ def drain(client: "Client", policy: "Policy") -> None:
     client._drains.once(client)
 
 
+def prepare(client: "Client") -> None:
+    """Make ready what the first drain needs, which may be the one that a process waits for at its end.
+
+    Not where the host may yet register names that its envelope holds; what fails here fails there.
+    """
+    policy = client._policy
+    if policy is None or not client._draining.acquire(False):
+        return
+    try:
+        listed = policy.listed_envelope.values()
+        if client._drains is None and not any(spec.get("registered") for spec in listed):
+            client._drains = Drain(policy)
+    except Exception:
+        return
+    finally:
+        client._draining.release()
+
+
 class Drain:
     """The drains of one process: its screen, its writer, and the decision it last saw."""
 
