@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING
 
+from tallyd.contract.days import day_of
 from tallyd.errors import AlreadyRunning, StateUnusable
 from tallyd.files import make_directory
 from tallyd.limits import LOCK_PATIENCE_S
@@ -128,8 +129,11 @@ def _read(file: IO[str]) -> Holder | None:
     try:
         file.seek(0)
         said = json.loads(file.read(4096))
-        return Holder(
+        holder = Holder(
             int(said["pid"]), str(said["role"]), str(said["version"]), float(said["started_at"])
         )
-    except (OSError, ValueError, KeyError, TypeError):
+        # Told as a date; a number that is none raises.
+        day_of(holder.started_at)
+        return holder
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Holder(0, "unknown", "unknown", 0.0)
