@@ -8,7 +8,9 @@ SOURCES := daemon ingest client_stub tests benchmarks
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test race thorough bench check format lint types layers fix requirements clean
+SECONDS ?= 60
+
+.PHONY: help demo test race thorough fuzz bench check format lint types layers fix requirements clean
 
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
@@ -16,6 +18,7 @@ help:
 	@echo "make test-pythons  the quick tests on the other Pythons installed"
 	@echo "make race          say no before every single step of a flush and of a drop"
 	@echo "make thorough      try every property with all its examples"
+	@echo "make fuzz          look for inputs that break a reader, SECONDS=60 each (Linux on x86-64)"
 	@echo "make bench         what a count, a start, a merge, an idle minute and a stop cost"
 	@echo "make check         format, lint, types and import layers, as CI does"
 	@echo "make fix           format, and mend what the linter can"
@@ -35,6 +38,10 @@ race: $(VENV)/.dev
 # Every property with all its examples; the suite tries a sixth of them.
 thorough: $(VENV)/.dev
 	@TALLYD_THOROUGH=1 $(PYTHON) -m pytest tests/stations tests/promises
+
+# Every reader of what others may write, guided by what each input reached; .fuzz keeps what was found.
+fuzz: $(VENV)/.fuzz
+	@PYTHONPATH=tests $(PYTHON) -m fuzz.run --seconds $(SECONDS)
 
 bench: $(VENV)/.dev
 	@PYTHONPATH=tests $(PYTHON) benchmarks/figures.py
@@ -58,11 +65,11 @@ fix: $(VENV)/.dev
 	@$(VENV)/bin/ruff format $(SOURCES)
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(VENV)-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz dist build
 
 # The pins: exact versions with hashes, for every platform and Python from 3.11 on.
 requirements:
-	@for one in runtime demo dev; do \
+	@for one in runtime demo dev fuzz; do \
 	  uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
 	    --no-header --no-annotate --no-emit-index-url requirements/$$one.in -o requirements/$$one.txt || exit 1; \
 	done
@@ -93,6 +100,10 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml client_stub/python/pyproject
 $(VENV)/.dev: requirements/dev.txt pyproject.toml client_stub/python/pyproject.toml | $(PYTHON)
 	$(call install,dev)
 	@touch $(VENV)/.demo
+
+$(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
+	@$(PYTHON) -m pip install --quiet --require-hashes -r requirements/fuzz.txt
+	@touch $@
 
 # The quick tests on the other Pythons that are installed; CI does the same.
 .PHONY: test-pythons
