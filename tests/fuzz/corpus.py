@@ -24,6 +24,17 @@ def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
+def whole() -> dict[str, object]:
+    """A delta that has everything which docs/spool.md names."""
+    return delta(
+        contract="961696fad89fead3",
+        consent={"since": _DATE, "id": _ID},
+        id="cluster_0123456789abcdef",
+        events=[["server_started", f"{TODAY}T10:00:00.000Z", {"transport": "stdio"}]],
+        lost={"cap": 2, "error": 1},
+    )
+
+
 def _deltas() -> list[object]:
     consent = {"since": _DATE, "id": _ID}
     events = [["server_started", f"{TODAY}T10:00:00.000Z", {"transport": "stdio"}]]
@@ -39,6 +50,7 @@ def _deltas() -> list[object]:
         delta(
             id="cluster_0123456789abcdef", consent={"since": None, "id": None}, future={"a": [1]}
         ),
+        whole(),
         delta(events=[["types", f"{TODAY}T23:59:59.999Z", kinds]]),
         json.dumps(delta(), indent=1).encode(),
     ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import strategies as st
 
 from fuzz.corpus import pieces, seeds
 
+_WORDS = re.compile(rb'"[^"\n]{0,60}"|[\w.+-]+')
 # Where a member, an item or a line begins and ends.
 _JOINTS = re.compile(rb"[,\n{}\[\]:=]|(?<=[,\n])")
 _MAX_BYTES = 70_000
@@ -70,14 +72,30 @@ def _letter(draw: Any, text: bytes, target: str) -> bytes:
 
 def _swap(draw: Any, text: bytes, target: str) -> bytes:
     """A word for another of the same text: values come under keys that they were not made for."""
-    words = re.findall(rb'"[^"\n]{0,60}"|\b\w+\b', text)
+    words = _WORDS.findall(text)
     if not words:
         return text
     old, new = draw(st.sampled_from(words)), draw(st.sampled_from(words))
     return text.replace(old, new, draw(st.sampled_from([1, -1])))
 
 
-_CHANGES = [_flip, _cut, _drop, _double, _splice, _splice, _graft, _letter, _swap]
+def _replace(draw: Any, text: bytes, target: str) -> bytes:
+    """A hostile piece in the place of a word."""
+    words = list(_WORDS.finditer(text))
+    if not words:
+        return text
+    word = draw(st.sampled_from(words))
+    return text[: word.start()] + draw(st.sampled_from(pieces(target))) + text[word.end() :]
+
+
+_CHANGES = [_flip, _cut, _drop, _double, _splice, _replace, _replace, _graft, _letter, _swap]
+
+
+def replaced(text: bytes, target: str) -> Iterator[bytes]:
+    """`text` with each of its words replaced by each hostile piece, one at a time."""
+    for word in _WORDS.finditer(text):
+        for piece in pieces(target):
+            yield text[: word.start()] + piece + text[word.end() :]
 
 
 def _stretch(draw: Any, text: bytes) -> tuple[int, int]:

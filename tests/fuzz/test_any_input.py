@@ -18,9 +18,9 @@ from support.drawn import examples
 
 import fuzz.delta
 import fuzz.intake
-from fuzz.corpus import TARGETS, seeds
+from fuzz.corpus import TARGETS, seeds, whole
 from fuzz.delta_by_spec import Refused, read
-from fuzz.mutations import inputs
+from fuzz.mutations import inputs, replaced
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,6 +45,13 @@ def test_every_good_input_keeps_every_promise(target: str):
 def test_any_input_keeps_every_promise(target: str, data: st.DataObject):
     """Only the documented errors; one reading by daemon and stub; nothing but listed names comes through."""
     importlib.import_module(f"fuzz.{target}").one_input(data.draw(inputs(target)))
+
+
+@pytest.mark.slow
+def test_every_word_of_a_delta_may_be_any_hostile_piece():
+    """One by one, so that no run depends on luck for these."""
+    for data in replaced(json.dumps(whole()).encode(), "delta"):
+        fuzz.delta.same_to_both(data)
 
 
 @pytest.mark.parametrize("data", seeds("delta"))
