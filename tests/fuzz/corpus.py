@@ -35,14 +35,19 @@ def whole() -> dict[str, object]:
     )
 
 
-def _deltas() -> list[object]:
-    consent = {"since": _DATE, "id": _ID}
-    events = [["server_started", f"{TODAY}T10:00:00.000Z", {"transport": "stdio"}]]
+def every_type() -> dict[str, object]:
+    """A delta with one field of each type there is."""
     kinds = {
         "enum": "a", "token": "ab.c", "label": "a b", "int": 7, "number": 0.5, "boolean": True,
         "bucket": "<10", "hash": "0" * 64, "uuid": _ID, "error": "ValueError", "redacted": "a /home/b",
         "list": ["a", "b"], "names": ["k"], "records": [{"a": 1, "b": "c"}],
     }  # fmt: skip
+    return delta(events=[["types", f"{TODAY}T23:59:59.999Z", kinds]])
+
+
+def _deltas() -> list[object]:
+    consent = {"since": _DATE, "id": _ID}
+    events = [["server_started", f"{TODAY}T10:00:00.000Z", {"transport": "stdio"}]]
     return [
         delta(),
         delta(counts=[tool_calls("a", 3, 1), tool_calls("b")], lost={"cap": 2, "error": 1}),
@@ -51,7 +56,13 @@ def _deltas() -> list[object]:
             id="cluster_0123456789abcdef", consent={"since": None, "id": None}, future={"a": [1]}
         ),
         whole(),
-        delta(events=[["types", f"{TODAY}T23:59:59.999Z", kinds]]),
+        every_type(),
+        delta(
+            events=[
+                [*events[0][:1], f"{day}T10:00:00.000Z", {}] for day in ("2026-01-01", "2027-01-01")
+            ]
+        ),
+        delta(day="2026-01-01"),
         json.dumps(delta(), indent=1).encode(),
     ]
 
@@ -138,6 +149,7 @@ _EVERYWHERE = [
     b"9" * 400, b"9" * 4301, b"true", b"null", b"NaN", b"-Infinity", b'""', b"[]", b"{}", b"off",
 ]  # fmt: skip
 _JSON_PIECES = [
+    *(b"[" * levels + b"]" * levels for levels in range(1, 9)), b'"%s"' % (b"x" * 256), b'"%s"' % (b"x" * 257),
     b'"\\ud800"', b'"\\ud83d\\ude00"', b'"\\u0000"', b'"\\/"', b"[" * 8, b"[" * 1200, b'{"a":' * 8, b'{"a":' * 1200,
     b"]" * 8, b"}" * 8, b'"a":1,', b'"v":1,', b'"enabled":false,', b'"on":true,', b"// x\n", b",]", b",}",
     b'"choice":"on",', b'"mode":"identified"', b'"identified"', b'"anonymous"',

@@ -98,6 +98,14 @@ def replaced(text: bytes, target: str) -> Iterator[bytes]:
             yield text[: word.start()] + piece + text[word.end() :]
 
 
+def doubled(text: bytes) -> Iterator[bytes]:
+    """`text` with each short stretch between two joints standing there twice."""
+    joints = [0, *(one.end() for one in _JOINTS.finditer(text)), len(text)]
+    for place, start in enumerate(joints):
+        for end in joints[place + 1 : place + 5]:
+            yield text[:end] + text[start:end] + text[end:]
+
+
 def _stretch(draw: Any, text: bytes) -> tuple[int, int]:
     joints = [0, *(one.end() for one in _JOINTS.finditer(text)), len(text)]
     first = draw(st.integers(0, len(joints) - 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -15,12 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.deltas import delta
 from support.drawn import examples
+from support.inline_contracts import EVERY_TYPE, parsed
+from tallyd.delta import parse_delta
+from tallyd.errors import Malformed
 
 import fuzz.delta
 import fuzz.intake
-from fuzz.corpus import TARGETS, seeds, whole
+from fuzz.corpus import TARGETS, every_type, seeds, whole
 from fuzz.delta_by_spec import Refused, read
-from fuzz.mutations import inputs, replaced
+from fuzz.mutations import doubled, inputs, replaced
+from fuzz.views import plain_delta
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -48,10 +53,22 @@ def test_any_input_keeps_every_promise(target: str, data: st.DataObject):
 
 
 @pytest.mark.slow
-def test_every_word_of_a_delta_may_be_any_hostile_piece():
+def test_every_word_of_a_delta_may_be_any_hostile_piece_and_every_part_of_it_stand_twice():
     """One by one, so that no run depends on luck for these."""
-    for data in replaced(json.dumps(whole()).encode(), "delta"):
+    good = json.dumps(whole(), separators=(",", ":")).encode()
+
+    for data in (*replaced(good, "delta"), *doubled(good)):
         fuzz.delta.same_to_both(data)
+
+
+@pytest.mark.slow
+def test_every_field_may_hold_any_hostile_piece():
+    """What comes through is of its field's type: no number that JSON has not, no text beyond ASCII."""
+    contract = parsed(EVERY_TYPE)
+    for data in replaced(json.dumps(every_type()).encode(), "delta"):
+        with suppress(Malformed):
+            said = plain_delta(parse_delta(data, fuzz.delta.PRODUCT))
+            fuzz.delta.check_screening(contract, said)
 
 
 @pytest.mark.parametrize("data", seeds("delta"))
