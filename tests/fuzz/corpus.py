@@ -157,7 +157,7 @@ _JSON_PIECES = [
 _TOML_PIECES = [
     b"'''", b'"""', b"[a.b.c.d]\n", b"[[a]]\n", b"a.b.c = 1\n", b"a." * 400 + b"b = 1\n", b"[" * 400, b"{a=" * 400,
     b"x = 2026-11-20\n", b"x = 2026-11-20T12:00:00Z\n", b"x = inf\n", b"x = nan\n", b"x = 0xff\n", b'"\\UFFFFFFFF"',
-    b'"\\ud800"', b"off = true\n", b"# x\n", b"[t]\n", b"optional = true, ", b'type = "redacted"',
+    b'"\\ud800"', b"off = true\n", b"x = 1\n", b"[a.b]\n[a]\nb = 1\n", b"# x\n", b"[t]\n", b"optional = true, ", b'type = "redacted"',
     b'type = "list", of = "record"', b'expires = "2026-11-31"', b"registered = true, ",
 ]  # fmt: skip
 

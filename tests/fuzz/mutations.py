@@ -91,17 +91,16 @@ def _replace(draw: Any, text: bytes, target: str) -> bytes:
 _CHANGES = [_flip, _cut, _drop, _double, _splice, _replace, _replace, _graft, _letter, _swap]
 
 
-def replaced(text: bytes, target: str) -> Iterator[bytes]:
-    """`text` with each of its words replaced by each hostile piece, one at a time."""
+def bent(text: bytes, target: str) -> Iterator[bytes]:
+    """`text` bent once, in every way: a hostile piece for a word or at a joint, a short stretch twice."""
     for word in _WORDS.finditer(text):
         for piece in pieces(target):
             yield text[: word.start()] + piece + text[word.end() :]
-
-
-def doubled(text: bytes) -> Iterator[bytes]:
-    """`text` with each short stretch between two joints standing there twice."""
-    joints = [0, *(one.end() for one in _JOINTS.finditer(text)), len(text)]
+    # Behind the first byte, too, which picks the reader.
+    joints = sorted({0, 1, *(one.end() for one in _JOINTS.finditer(text)), len(text)})
     for place, start in enumerate(joints):
+        for piece in pieces(target):
+            yield text[:start] + piece + text[start:]
         for end in joints[place + 1 : place + 5]:
             yield text[:end] + text[start:end] + text[end:]
 
