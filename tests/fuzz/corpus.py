@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import Any
 
 from support.clock import TODAY
 from support.deltas import delta, tool_calls
@@ -25,14 +26,17 @@ def _json(value: object) -> bytes:
 
 
 def whole() -> dict[str, object]:
-    """A delta that has everything which docs/spool.md names."""
-    return delta(
+    """A delta that has everything which docs/spool.md names, in the order in which the stub writes it."""
+    named = delta(
         contract="961696fad89fead3",
         consent={"since": _DATE, "id": _ID},
         id="cluster_0123456789abcdef",
+        counts=[tool_calls("a", 3, 1), tool_calls("b")],
         events=[["server_started", f"{TODAY}T10:00:00.000Z", {"transport": "stdio"}]],
         lost={"cap": 2, "error": 1},
     )
+    order = ("v", "product", "contract", "writer", "consent", "id", "envelope", "day", "counts")
+    return {key: named[key] for key in (*order, "events", "lost")}
 
 
 def every_type() -> dict[str, object]:
@@ -99,8 +103,8 @@ def _contracts() -> list[object]:
 
 def _policies() -> list[object]:
     return [
-        b"off = true\n",
         b'off = ["codegraph", "tool"]\n',
+        b"off = true\n",
         b'# Written by hand\noff = true # all\nexcept = ["tool"]\n',
         b"",
     ]
@@ -118,7 +122,7 @@ def _settings() -> list[object]:
 
 
 def _bodies() -> list[object]:
-    body = {
+    body: dict[str, Any] = {
         "machine_id": _ID, "os": "linux", "schema_version": 1, "batch_id": _ID, "product": "tallyd-demo",
         "contract": "961696fad89fead3", "sent_at": f"{TODAY}T12:00:00.000Z", "lost": {"cap": 3},
         "events": [
@@ -127,7 +131,8 @@ def _bodies() -> list[object]:
             {"event": "server_started", "ts": f"{TODAY}T10:00:00.000Z", "props": {"transport": "stdio"}},
         ],
     }  # fmt: skip
-    return [body, {**body, "product": "codegraph"}, {**body, "product": None, "events": []}]
+    many = {**body, "events": body["events"] * 60}
+    return [body, many, {**body, "product": "codegraph"}, {**body, "product": None, "events": []}]
 
 
 _SEEDS = {
@@ -149,6 +154,7 @@ _EVERYWHERE = [
     b"9" * 400, b"9" * 4301, b"true", b"null", b"NaN", b"-Infinity", b'""', b"[]", b"{}", b"off",
 ]  # fmt: skip
 _JSON_PIECES = [
+    b',"counts":[', b'],"events":[', b'}],["', b'"}]', b'],"events":[]}', b'["', b'"lost":{"cap":1},',
     *(b"[" * levels + b"]" * levels for levels in range(1, 9)), b'"%s"' % (b"x" * 256), b'"%s"' % (b"x" * 257),
     b'"\\ud800"', b'"\\ud83d\\ude00"', b'"\\u0000"', b'"\\/"', b"[" * 8, b"[" * 1200, b'{"a":' * 8, b'{"a":' * 1200,
     b"]" * 8, b"}" * 8, b'"a":1,', b'"v":1,', b'"enabled":false,', b'"on":true,', b"// x\n", b",]", b",}",

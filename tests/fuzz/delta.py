@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,7 @@ from tallyd.errors import Malformed
 from tallyd.limits import DELTA_MAX_BYTES
 
 from fuzz import delta_by_spec
-from fuzz.views import plain_delta, typed
+from fuzz.views import plain_delta, remembering, typed, weight
 
 PRODUCT = "tallyd-demo"
 
@@ -41,11 +42,12 @@ def one_input(data: bytes) -> None:
 
 def same_to_both(data: bytes) -> Delta | None:
     """What `data` says to the daemon, and to the page as well; None where both refuse it."""
-    try:
-        delta = parse_delta(data, PRODUCT)
-    except Malformed as reason:
-        delta = None
-        assert 0 < len(str(reason)) < 1000, "a reason is for people"
+    delta = _read(lambda content: parse_delta(content, PRODUCT), data)
+    second = remembering(PRODUCT)
+    if second is not None:
+        known = _read(second, data)
+        assert (known is None) == (delta is None), "what was read before decides"
+        assert known is None or typed(plain_delta(known)) == typed(plain_delta(delta))
     try:
         wanted = delta_by_spec.read(data, PRODUCT)
     except delta_by_spec.Unsaid:
@@ -55,10 +57,18 @@ def same_to_both(data: bytes) -> Delta | None:
         return None
     assert delta is not None, "refused, and docs/spool.md accepts it"
     assert typed(plain_delta(delta)) == typed(wanted)
-    assert delta.weight == sum(
+    assert weight(delta) == sum(
         max(measures.values(), default=0) for _, _, measures in wanted["counts"]
     ) + len(wanted["events"])
     return delta
+
+
+def _read(read: Callable[[bytes], Delta], data: bytes) -> Delta | None:
+    try:
+        return read(data)
+    except Malformed as reason:
+        assert 0 < len(str(reason)) < 1000, "a reason is for people"
+        return None
 
 
 def check_screening(contract: Contract, said: dict[str, Any]) -> None:
