@@ -115,6 +115,7 @@ def _settings() -> list[object]:
         b"d" + b'[daemon]\nlog_level = "debug"\nrescan_interval_s = 30\nwatch = false\n',
         b"l" + _json({"pid": 17, "role": "daemon", "version": "0.1.0", "started_at": 1795176000.5}),
         b"r" + _json(["codegraph", "tallyd-demo"]),
+        b"r" + _json(["codegraph", "../other", "a/b", "..", ""]),
         b"a" + _json({"sent": 1, "problems": []}),
         b"n" + b"2026-11-20T12:00:00.000Z\n",
         b"c" + (CONTRACTS / "tallyd-demo.toml").read_bytes(),
