@@ -8,7 +8,9 @@ SOURCES := daemon ingest client_stub tests benchmarks
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test race thorough bench bench-peers bench-docs incident check format lint types layers fix requirements clean
+SECONDS ?= 60
+
+.PHONY: help demo test race thorough fuzz bench bench-peers bench-docs incident check format lint types layers fix requirements clean
 
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
@@ -16,6 +18,7 @@ help:
 	@echo "make test-pythons  the quick tests on the other Pythons installed"
 	@echo "make race          say no before every single step of a flush and of a drop"
 	@echo "make thorough      try every property with all its examples"
+	@echo "make fuzz          look for inputs that break a reader, SECONDS=60 each (Linux on x86-64)"
 	@echo "make bench         every promise about cost, beside its floor: one table (4 minutes)"
 	@echo "make bench-peers   the same, with other libraries installed beside"
 	@echo "make bench-docs    bench-peers and incident, written into the documents with their pictures"
@@ -38,6 +41,10 @@ race: $(VENV)/.dev
 # Every property with all its examples; the suite tries a sixth of them.
 thorough: $(VENV)/.dev
 	@TALLYD_THOROUGH=1 $(PYTHON) -m pytest tests/stations tests/promises
+
+# Every reader of what others may write, guided by what each input reached; .fuzz keeps what was found.
+fuzz: $(VENV)/.fuzz
+	@PYTHONPATH=tests $(PYTHON) -m fuzz.run --seconds $(SECONDS)
 
 # PEERS=1 installs other libraries in an environment of their own and measures them too; without it they are
 # measured where they are there. ARGS: see `python -m benchmarks --help`, such as ARGS="--quick --only stub".
@@ -76,11 +83,11 @@ fix: $(VENV)/.dev
 	@$(VENV)/bin/ruff format $(SOURCES)
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* $(VENV)-peers $(VENV)-plot .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(VENV)-3.* $(VENV)-peers $(VENV)-plot .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz dist build
 
 # The pins: exact versions with hashes, for every platform and Python from 3.11 on.
 requirements:
-	@for one in runtime demo dev peers bench; do \
+	@for one in runtime demo dev fuzz peers bench; do \
 	  uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
 	    --no-header --no-annotate --no-emit-index-url requirements/$$one.in -o requirements/$$one.txt || exit 1; \
 	done
@@ -111,6 +118,10 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml client_stub/python/pyproject
 $(VENV)/.dev: requirements/dev.txt pyproject.toml client_stub/python/pyproject.toml | $(PYTHON)
 	$(call install,dev)
 	@touch $(VENV)/.demo
+
+$(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
+	@$(PYTHON) -m pip install --quiet --require-hashes -r requirements/fuzz.txt
+	@touch $@
 
 # What is measured beside tallyd, and what draws: neither is ever in the environment that is measured.
 $(VENV)-peers/.done: requirements/peers.txt | $(PYTHON)

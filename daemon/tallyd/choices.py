@@ -18,6 +18,7 @@ from tallyd.chance import random_uuid
 from tallyd.contract.consent import Choice, StoredChoice
 from tallyd.contract.days import instant, unix_of
 from tallyd.contract.frozen import Frozen, replace
+from tallyd.contract.model import StateFile
 from tallyd.errors import StateUnusable
 from tallyd.files import keep_beside, read_regular, replace_file
 from tallyd.limits import STATE_FILE_MAX_BYTES
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 
 _NOTHING: Mapping[str, object] = {}
+# How the file is written that tallyd keeps beside a product's own.
+_OWN = StateFile("")
 
 
 class ChoiceFile(Frozen):
@@ -183,7 +186,11 @@ def _stored(said: Said, beside: Path | None) -> StoredChoice:
         since = at if word == said.word else None
     if choice is Choice.NONE:
         return StoredChoice(Choice.NONE)
-    return StoredChoice(choice, since, mode=said.mode if choice is Choice.ON else "on")
+    mode = said.mode if choice is Choice.ON else "on"
+    if mode == "identified" and not said.user:
+        # Never a blank id: without one it is the mode that needs none.
+        mode = "anonymous"
+    return StoredChoice(choice, since, mode=mode)
 
 
 def _write_beside(contract: Contract, paths: Paths, word: str, now: float) -> None:
@@ -211,11 +218,12 @@ def _left_behind(contract: Contract, own: Path) -> Choice:
 
 
 def _object(file: Path) -> Mapping[str, object]:
+    """What tallyd's own file says; nothing where it is damaged."""
     try:
-        said = json.loads(read_regular(file, STATE_FILE_MAX_BYTES) or b"{}")
-    except (OSError, ValueError, RecursionError):
+        content = read_regular(file, STATE_FILE_MAX_BYTES)
+        return {} if content is None else read_values(content, _OWN)
+    except (OSError, ValueError):
         return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _write(contract: Contract, choice: ChoiceFile, changes: Mapping[str, object]) -> Path | None:

@@ -87,3 +87,5 @@ LEFTOVER_S: Final = 3600.0
 
 # --- files the daemon reads ----------------------------------------------------------------------
 STATE_FILE_MAX_BYTES: Final = 64 * 1024
+# Names of products on one side, counts and a problem for each on the other: of a thousand products, 64 B each.
+REQUEST_MAX_BYTES: Final = 64 * 1024

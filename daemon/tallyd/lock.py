@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from tallyd.contract.days import day_of
 from tallyd.contract.frozen import Frozen
 from tallyd.errors import AlreadyRunning, StateUnusable
 from tallyd.files import make_directory
@@ -127,8 +128,11 @@ def _read(file: IO[str]) -> Holder | None:
     try:
         file.seek(0)
         said = json.loads(file.read(4096))
-        return Holder(
+        holder = Holder(
             int(said["pid"]), str(said["role"]), str(said["version"]), float(said["started_at"])
         )
-    except (OSError, ValueError, KeyError, TypeError):
+        # Told as a date; a number that is none raises.
+        day_of(holder.started_at)
+        return holder
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Holder(0, "unknown", "unknown", 0.0)

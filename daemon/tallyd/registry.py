@@ -8,6 +8,7 @@ own product and no other; an agreement that cannot be read counts as none.
 
 from __future__ import annotations
 
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,9 @@ class Registry:
     def _read(self, file: Path) -> Contract:
         """The contract in `file`. Raises OSError and ContractError."""
         about = file.stat()
+        if not stat.S_ISREG(about.st_mode):
+            # A pipe would hold the daemon, and all other products with it.
+            raise ContractError(str(file), 0, "", "is not a regular file")
         stamp = (about.st_mtime_ns, about.st_size, about.st_ino)
         known = self._parsed.get(file)
         if known is not None and known[0] == stamp:

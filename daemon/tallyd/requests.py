@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from tallyd.chance import random_uuid
 from tallyd.contract.parse import PRODUCT_NAME
-from tallyd.files import replace_file
+from tallyd.files import read_regular, replace_file
+from tallyd.limits import REQUEST_MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -39,10 +40,7 @@ def ask(paths: Paths, forget: Iterable[str] = ()) -> Path:
 
 def to_forget(request: Path) -> list[str]:
     """The products of which a request wants everything deleted that was not sent."""
-    try:
-        said = json.loads(request.read_bytes() or b"[]")
-    except (OSError, ValueError, RecursionError):
-        return []
+    said = _read(request)
     # A name that is a path would lead out of the spool.
     names = said if isinstance(said, list) else []
     return [one for one in names if isinstance(one, str) and re.fullmatch(PRODUCT_NAME, one)]
@@ -59,7 +57,7 @@ def wait(
             # Asked before the look, so that an answer given just before the end is still seen.
             alive = is_alive()
             if answer.exists():
-                said = json.loads(answer.read_text(encoding="utf-8"))
+                said = _read(answer)
                 return said if isinstance(said, dict) else None
             if not alive or time.monotonic() >= deadline:
                 return None
@@ -86,3 +84,12 @@ def pending(paths: Paths) -> list[Path]:
 def answer(request: Path, result: Mapping[str, object]) -> None:
     """Answer a request. Raises StateUnusable."""
     replace_file(request.with_name(request.name + _ANSWER), json.dumps(result).encode("ascii"))
+
+
+def _read(file: Path) -> object:
+    """What a request or an answer says; None for what nobody of ours wrote."""
+    try:
+        # A pipe would hold the daemon, and no answer of ours is longer.
+        return json.loads(read_regular(file, REQUEST_MAX_BYTES) or b"null")
+    except (OSError, ValueError, RecursionError):
+        return None

@@ -10,13 +10,14 @@ Unknown keys are errors that name the file and the key. Absent means the default
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING
 
 from tallyd.contract import ContractError
 from tallyd.contract.frozen import Frozen
+from tallyd.contract.parse import CONTRACT_MAX_BYTES, read_toml
 from tallyd.contract.table import Table
 from tallyd.errors import SettingsError
+from tallyd.files import read_regular
 from tallyd.limits import RESCAN_INTERVAL_S
 
 if TYPE_CHECKING:
@@ -35,13 +36,16 @@ def read_settings(paths: Paths) -> Settings:
     """The settings in config.toml, or the defaults. Raises SettingsError naming file and key."""
     file = paths.settings_file
     try:
-        source = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return Settings()
-    except (OSError, UnicodeDecodeError) as error:
+        content = read_regular(file, CONTRACT_MAX_BYTES, may_be_link=True)
+        if content is None:
+            return Settings()
+    except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error}", "mend or remove it") from None
+    except ValueError as problem:
+        raise SettingsError(f"{file} {problem}", "mend or remove it") from None
     try:
-        root = Table(str(file), source, (), tomllib.loads(source))
+        source, values = read_toml(content, str(file))
+        root = Table(str(file), source, (), values)
         daemon = root.table("daemon")
         settings = Settings(
             log_level=daemon.choice("log_level", "info", ("debug", "info", "warning", "error")),
@@ -52,8 +56,6 @@ def read_settings(paths: Paths) -> Settings:
         )
         daemon.finish()
         root.finish()
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file} is not TOML: {error}", "mend or remove it") from None
     except ContractError as error:
         raise SettingsError(str(error)) from None
     return settings

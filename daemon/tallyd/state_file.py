@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 _UUID = Uuid()
 USER_MAX_CHARS = 256
+# A product's settings, not a document.
+JSON_MAX_LEVELS = 64
 
 
 class Said(Frozen):
     """What a state file says: the choice, in which mode, since when, and the ids in it.
 
-    `is_explicit` is None where the file has no key that tells a choice from the default.
+    `is_explicit` is None where it is on and nothing in the file tells a choice from the default.
     """
 
     choice: Choice
@@ -73,6 +75,9 @@ def read_values(content: bytes, keys: StateFile) -> dict[str, object]:
         raise ValueError(why) from None
     if not isinstance(values, dict):
         raise ValueError("is not a JSON object")  # noqa: TRY004 - damage, like the others
+    # How deep `json` goes depends on the Python and on what called it; a "no" must not.
+    if _is_deeper(values, JSON_MAX_LEVELS):
+        raise ValueError("is nested too deeply")
     return values
 
 
@@ -94,24 +99,34 @@ def understand(values: Mapping[str, object], contract: Contract) -> Said:
     since = updated if isinstance(updated, str) and unix_of(updated) is not None else None
     user = user.strip() if isinstance(user, str) else ""
     choice, mode, is_explicit = _choice(values, keys, contract.consent.modes)
-    if mode == "identified" and not user:
-        # Never a blank id: without one it is the mode that needs none.
-        mode = "anonymous"
     return Said(choice, mode, since, machine_id, user, is_explicit)
 
 
 def changed(content: bytes | None, changes: Mapping[str, object], keys: StateFile) -> bytes:
-    """The file's text with these keys set (None: the key's empty value), all else as it was.
+    """The file's text with these keys set (None: no value), all else as it was.
 
-    `content` None or damaged makes a new file. Raises ValueError when the text cannot be kept.
+    TOML has no null: a user's id becomes "", every other key goes with its line. `content` None
+    or damaged makes a new file. Raises ValueError when the text cannot be kept.
     """
     if keys.format == "toml":
         text = (content or b"").decode("utf-8")
-        flat = {name: "" if value is None else value for name, value in changes.items()}
+        flat = {
+            name: "" if value is None and name == keys.user else value
+            for name, value in changes.items()
+        }
         return flat_toml.replace(text, flat).encode("utf-8")  # type: ignore[arg-type]
     values = {} if content is None else read_values(content, keys)
     indent = _indent_of(content or b"")
     return (json.dumps({**values, **changes}, indent=indent) + "\n").encode("ascii")
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """Whether `value` nests deeper than `levels`; no deeper than that is looked at."""
+    if isinstance(value, dict):
+        return levels == 0 or any(_is_deeper(one, levels - 1) for one in value.values())
+    if isinstance(value, list):
+        return levels == 0 or any(_is_deeper(one, levels - 1) for one in value)
+    return False
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -125,25 +140,25 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _choice(
     values: Mapping[str, object], keys: StateFile, modes: tuple[Mode, ...]
 ) -> tuple[Choice, Mode | Literal["on"], bool | None]:
-    if modes and keys.mode:
-        mode = values.get(keys.mode)
-        if keys.enabled and values.get(keys.enabled) is False:
-            # Two keys that disagree: whoever is stricter wins.
-            mode = "off"
-        if mode is not None and mode not in modes:
-            raise ValueError(f"{keys.mode} is none of {', '.join(modes)}")
-        if mode is None:
-            return Choice.NONE, "on", None
-        return (Choice.OFF if mode == "off" else Choice.ON), mode, True
-    enabled = values.get(keys.enabled)
+    enabled = values.get(keys.enabled) if keys.enabled else None
     if enabled is not None and not isinstance(enabled, bool):
         raise ValueError(f"{keys.enabled} is neither true nor false")
+    if modes and keys.mode:
+        mode = values.get(keys.mode)
+        if mode is not None and mode not in modes:
+            raise ValueError(f"{keys.mode} is none of {', '.join(modes)}")
+        if enabled is False:
+            # Two keys that disagree: whoever is stricter wins.
+            return Choice.OFF, "off", True
+        if mode is None:
+            return Choice.NONE, "on", False
+        return (Choice.OFF if mode == "off" else Choice.ON), mode, True
     if enabled is None and keys.is_strict:
         raise ValueError(f"{keys.enabled} is missing")
     if enabled is False:
         return Choice.OFF, "off", True
     if enabled is None:
-        return Choice.NONE, "on", None
+        return Choice.NONE, "on", False
     if not keys.source:
         return Choice.NONE, "on", None
     is_default = values.get(keys.source) == keys.default_source
@@ -157,7 +172,7 @@ def _refuse_unlisted(values: Mapping[str, object], keys: StateFile) -> None:
     for name in (keys.notice_at, keys.created, keys.updated):
         if name and values.get(name) is not None and unix_of(values[name]) is None:
             raise ValueError(f"{name} is not an instant")
-    for name, wanted in ((keys.notice, bool), (keys.notice_version, int)):
+    for name, wanted in ((keys.source, str), (keys.notice, bool), (keys.notice_version, int)):
         if name and values.get(name) is not None and type(values[name]) is not wanted:
             raise ValueError(f"{name} is of the wrong type")
 

@@ -374,9 +374,11 @@ def test_a_missing_table_is_asked_for(table: str):
         (b"\ncontract" + b".a" * 30000 + b" = 1", "x.toml:2: is a line of over 8 KiB; break it into several"),
         (b"contract = " + b"9" * 5000, "x.toml: holds a number of thousands of digits; write fewer"),
         (b"contract = " + b"[" * 5000, "x.toml: is nested too deeply; a contract is a short file"),
-        (b"contract" + b".a" * 2000 + b" = 1", "x.toml:1: contract: a table is not a whole number; write it without quotes"),
+        (b"contract" + b".a" * 63 + b" = 1", "x.toml:1: contract: a table is not a whole number; write it without quotes"),
+        (b"\ncontract" + b".a" * 64 + b" = 1", "x.toml:2: holds a key of over 64 parts; a contract nests four deep"),
+        (b"x = '''" + b". A word, and one more" * 200 + b"'''", "x.toml: contract: is missing; write a whole number"),
     ],
-    ids=["empty", "not UTF-8", "twice", "no value", "cut", "large", "a long key", "digits", "nested", "dotted"],
+    ids=["empty", "not UTF-8", "twice", "no value", "cut", "large", "a long key", "digits", "nested", "dotted", "many parts", "prose"],
 )  # fmt: skip
 def test_what_is_no_toml_is_said_to_be_none(content: bytes, says: str):
     assert says == str(outcome(content))

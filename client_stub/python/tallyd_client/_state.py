@@ -20,6 +20,7 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 _DIGITS = frozenset("0123456789")
 _MAX_BYTES = 64 * 1024
 _USER_MAX_CHARS = 256
+_MAX_LEVELS = 64
 # As the daemon: "2026-01-01T00:00:00.000000+00:00".
 _MAX_INSTANT = 32
 _FILE_TYPE, _REGULAR_FILE = 0o170000, 0o100000
@@ -82,7 +83,7 @@ def _is_good(what: str, value: "Any", policy: "Policy") -> bool:
     if what in ("enabled", "notice"):
         return isinstance(value, bool)
     if what == "mode":
-        return isinstance(value, str) and value in policy.modes
+        return not policy.modes or (isinstance(value, str) and value in policy.modes)
     if what == "id":
         return is_uuid(value)
     if what == "user":
@@ -202,14 +203,25 @@ def read_json(text: str) -> "Any":
     except ImportError:
         import json
 
-        return json.loads(text, object_pairs_hook=_unique)
-
-    # JSON's own white space and no other: what the daemon calls damage is damage here.
-    text = text.strip(" \t\n\r")
-    value, end = make_scanner(_Scanning())(text, 0)  # type: ignore[arg-type]  # any object will do
-    if end != len(text):
-        raise ValueError("more than one value")
+        value = json.loads(text, object_pairs_hook=_unique)
+    else:
+        # JSON's own white space and no other: what the daemon calls damage is damage here.
+        text = text.strip(" \t\n\r")
+        value, end = make_scanner(_Scanning())(text, 0)  # type: ignore[arg-type]  # any object will do
+        if end != len(text):
+            raise ValueError("more than one value")
+    # How deep the scanner goes depends on the Python; the daemon has another.
+    if text.count("[") + text.count("{") > _MAX_LEVELS and _is_deeper(value, _MAX_LEVELS):
+        raise ValueError("nested too deeply")
     return value
+
+
+def _is_deeper(value: "Any", levels: int) -> bool:
+    """Whether `value` nests deeper than `levels`; no deeper than that is looked at."""
+    if isinstance(value, (dict, list)):
+        inner = value.values() if isinstance(value, dict) else value
+        return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
+    return False
 
 
 def is_uuid(value: "Any") -> bool:

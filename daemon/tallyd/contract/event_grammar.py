@@ -137,8 +137,10 @@ def _measures(table: Table, fields: Mapping[str, Field]) -> tuple[tuple[str, ...
         names.append(name)
     if not names:
         table.fail("measures", "is empty", 'name at least the number of times, like ["count"]')
-    for place, name in enumerate(names):
-        is_new = name not in fields and name not in names[:place]
+    taken = set(fields)
+    for name in names:
+        is_new = name not in taken
+        taken.add(name)
         if not is_new or re.fullmatch(FIELD_NAME, name, re.ASCII) is None:
             table.fail("measures", f"{name!r} is no name for a measure", "it must be a new name")
     return tuple(names), maxima

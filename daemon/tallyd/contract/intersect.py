@@ -98,10 +98,11 @@ def _event(old: Event, new: Event) -> Event | None:
     if isinstance(old, Rollup) and isinstance(new, Rollup):
         if old.primary not in new.measures:
             return None
+        listed = frozenset(new.measures)
         return replace(
             old,
             dimensions=fields,
-            measures=(measures := tuple(one for one in old.measures if one in new.measures)),
+            measures=(measures := tuple(one for one in old.measures if one in listed)),
             maxima=_smaller(measures, old.maxima, new.maxima),
             expires=expires,
             wire_name=new.wire_name,

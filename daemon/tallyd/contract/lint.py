@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from tallyd.contract.event_grammar import resolve_tables
 from tallyd.contract.fields import Enum, Redacted
 from tallyd.contract.frozen import Frozen
-from tallyd.contract.locate import line_of
+from tallyd.contract.locate import line_in, lines_of
 from tallyd.contract.policy_grammar import LOOPBACK, host_of
 from tallyd.contract.screen import has_expired
 
@@ -63,7 +63,7 @@ class _Raw(Frozen):
 def findings(contract: Contract, file: str, today: str) -> list[Finding]:
     """All that is to be mended, in the order of the file, which `file` names; `today` is a UTC day."""
     text = contract.text.decode("utf-8")
-    values = tomllib.loads(text)
+    values, lines = tomllib.loads(text), lines_of(text)
     raw = [
         *_product(contract),
         *_endpoint(contract),
@@ -78,7 +78,7 @@ def findings(contract: Contract, file: str, today: str) -> list[Finding]:
     found = dict.fromkeys(
         Finding(
             file,
-            line_of(text, one.path),
+            line_in(lines, one.path),
             one.severity,
             ".".join(one.path),
             one.problem,

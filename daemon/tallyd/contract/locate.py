@@ -8,6 +8,10 @@ strings; a key in there is reported at the line where its outermost value begins
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -16,7 +20,12 @@ _PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
 
 def line_of(text: str, path: tuple[str, ...]) -> int:
     """The first line (from 1) that sets `path`, or else the longest part of it; 0 when none does."""
-    best_line, best_depth = 0, 0
+    return line_in(lines_of(text), path)
+
+
+def lines_of(text: str) -> dict[tuple[str, ...], int]:
+    """The first line of every path in the file, and of each part that a path begins with."""
+    lines: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
     # TOML knows one line break; str.splitlines knows nine more, and texts may hold them.
     for number, line in enumerate(text.split("\n"), 1):
@@ -29,18 +38,15 @@ def line_of(text: str, path: tuple[str, ...]) -> int:
             if key is None:
                 continue
             here = table + _parts(key[1])
-        depth = _common(here, path)
-        if depth > best_depth:
-            best_line, best_depth = number, depth
-    return best_line
+        for depth in range(1, len(here) + 1):
+            lines.setdefault(here[:depth], number)
+    return lines
 
 
-def _common(here: tuple[str, ...], path: tuple[str, ...]) -> int:
-    """How many leading parts both share."""
-    pairs = zip(here, path, strict=False)
-    return next(
-        (at for at, (one, other) in enumerate(pairs) if one != other), min(len(here), len(path))
-    )
+def line_in(lines: Mapping[tuple[str, ...], int], path: tuple[str, ...]) -> int:
+    """`line_of`, for many paths of one file."""
+    depths = range(len(path), 0, -1)
+    return next((lines[path[:depth]] for depth in depths if path[:depth] in lines), 0)
 
 
 def _parts(dotted: str) -> tuple[str, ...]:

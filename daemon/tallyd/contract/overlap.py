@@ -80,7 +80,8 @@ def _closed(old: Enum | Bucket, new: Enum | Bucket) -> FieldType | None:
         known = set(_ranges(old))
         common = tuple(one[0] for one in _ranges(new) if one in known)
     else:
-        common = tuple(one for one in _texts(new) if one in _texts(old))
+        texts = frozenset(_texts(old))
+        common = tuple(one for one in _texts(new) if one in texts)
     if len(common) == len(_texts(new)):
         return new
     if len(common) == len(_texts(old)):
