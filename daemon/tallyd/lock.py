@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from tallyd.errors import AlreadyRunning, StateUnusable
+from tallyd.errors import AlreadyRunning, refused
 from tallyd.files import make_directory
 from tallyd.limits import BOARD_BYTES, BOARD_PROBLEMS, BOARD_WHY_CHARS, LOCK_PATIENCE_S
 from tallyd.troubles import Problem
@@ -98,10 +98,7 @@ def hold_lock(paths: Paths, holder: Holder) -> Iterator[HeldLock]:
             paths.lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600
         )
     except OSError as error:
-        raise StateUnusable(
-            f"{paths.lock} cannot be opened: {error.strerror}",
-            "free space, or make the directory yours and writable",
-        ) from error
+        raise refused(f"{paths.lock} cannot be opened", error) from error
     with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
         deadline = time.monotonic() + LOCK_PATIENCE_S
         while True:
@@ -120,9 +117,7 @@ def hold_lock(paths: Paths, holder: Holder) -> Iterator[HeldLock]:
         try:
             held.begin()
         except OSError as error:
-            raise StateUnusable(
-                f"{paths.lock} cannot be written: {error.strerror}", "free space on that disk"
-            ) from error
+            raise refused(f"{paths.lock} cannot be written", error) from error
         beat(paths, holder.started_at)
         yield held
 

@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
-from tallyd import choices, intake, ledger, logs, notices, retention, seal, sender, spool
-from tallyd.errors import NotRegistered, StateMoved, TallydError, in_words
+from tallyd import choices, intake, ledger, logs, notices, reserve, retention, seal, sender, spool
+from tallyd.errors import (
+    NotRegistered,
+    StateDamaged,
+    StateMoved,
+    StateUnusable,
+    TallydError,
+    in_words,
+)
 from tallyd.limits import (
     DELIVERY_LOOK_S,
     FIRST_SEND_JITTER_S,
@@ -85,17 +92,18 @@ class Passes:
         return dict(self._unusable)
 
     def views(self) -> list[ProductView]:
-        """Every product with a usable contract, as it stands now; the others are logged once."""
+        """Every product with a usable contract, as it stands now. Raises StateUnusable."""
         found = []
-        for product in self._around.registry.products():
+        self._unusable = {}
+        products = self._around.registry.products()
+        for product in products:
             try:
                 found.append(self._look(product))
-                self._unusable.pop(product, None)
+                self.troubles.over("contract", product)
             except NotRegistered as problem:
-                if self._unusable.get(product) != str(problem):
-                    self._unusable[product] = str(problem)
-                    _log.warning(logs.line("contract_unusable", product=product, why=problem))
-        self.troubles.forget_others([view.name for view in found])
+                self._unusable[product] = str(problem)
+                self.troubles.met("contract", product, str(problem))
+        self.troubles.forget_others(products)
         return found
 
     async def merge_all(self) -> dict[str, Merged]:
@@ -123,16 +131,20 @@ class Passes:
         """The products whose time has come, and the seconds until the next one's."""
         return await self.in_thread(self._due, at_start=at_start)
 
-    async def forget(self, product: str) -> None:
-        """Delete everything of a product that was not sent, whatever its consent is."""
+    async def forget(self, product: str) -> str:
+        """Delete everything of a product that was not sent, whatever its consent is.
+
+        Returns the problem in words, "" when there was none.
+        """
         async with self._delivering:
-            await self._isolated(product, "reset", self._forget_product, product)
+            return await self._isolated(product, "reset", self._forget_product, product)
 
     async def keep_bounds(self) -> None:
         """Age, caps and leftovers, of every product and of what all share."""
         for view in await self.in_thread(self.views):
             await self._isolated(view.name, "retention", self._keep_bounds_of, view)
         await self.in_thread(retention.sweep, self._store, self._around.paths, self._clock.now())
+        await self.in_thread(reserve.keep, self._around.paths)
 
     async def _isolated(
         self,
@@ -146,11 +158,11 @@ class Passes:
 
         Returns the problem in words, "" when there was none. This is the one place where an error
         of ours in one product's data is survived: ending the process would repeat it at each start,
-        for all products. Only a database that moved away ends the daemon.
+        for all products. Only a database that moved away or is damaged is everybody's.
         """
         try:
             await work(*args, **kwargs)
-        except StateMoved:
+        except (StateMoved, StateDamaged):
             raise
         except (TallydError, OSError) as problem:
             why = in_words(problem)
@@ -169,8 +181,11 @@ class Passes:
 
     async def _merge_product(self, view: ProductView, done: intake.IntakeCount) -> None:
         if not view.consent.is_on:
-            if view.consent.is_wish:
-                await self.in_thread(self._forget, view)
+            if not view.consent.is_wish:
+                raise StateUnusable(
+                    f"nothing is merged or sent: {view.consent.decided_by}", "mend that file"
+                )
+            await self.in_thread(self._forget, view)
             return
         await self.in_thread(keep_agreement, view, self._around)
         await self.in_thread(self._ask_for_notice, view)
@@ -198,7 +213,8 @@ class Passes:
 
     def _forget(self, view: ProductView) -> None:
         retention.purge(self._store, view.name, self._around.paths)
-        choices.forget_id(view.registered, self._around.paths, self._around.environ)
+        paths, environ = self._around.paths, self._around.environ
+        reserve.insist(paths, lambda: choices.forget_id(view.registered, paths, environ))
         self._around.registry.forget_agreement(view.name)
 
     async def _deliver_product(self, product: str, delivery: Delivery) -> None:
@@ -224,7 +240,8 @@ class Passes:
         await self.in_thread(self._plan_next, view, delivery.sent)
 
     async def _keep_bounds_of(self, view: ProductView) -> None:
-        await self.in_thread(retention.keep_bounds, self._store, view, self._clock.now())
+        paths, now = self._around.paths, self._clock.now()
+        await self.in_thread(retention.keep_bounds, self._store, view, paths, now)
 
     def _seal(self, view: ProductView) -> int:
         now = self._clock.now()
