@@ -29,13 +29,12 @@ _T = TypeVar("_T")
 def insist(paths: Paths, act: Callable[[], _T]) -> _T:
     """Do `act`, which must be safe to repeat; where the disk is full, once more without the reserve.
 
-    Raises what `act` raises, StateFull only when there was no reserve left or it was too little.
+    Raises what `act` raises, StateFull when even that was too little.
     """
     try:
         return act()
     except StateFull:
-        if not give_up(paths):
-            raise
+        give_up(paths)
         return act()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,12 @@ class Store:
         except sqlite3.Error as error:
             if self._connection.in_transaction:
                 self._connection.rollback()
-            raise _unusable(self._file, error) from error
+            problem = _unusable(self._file, error)
+            if isinstance(problem, StateFull):
+                # What the log holds has a place in the database: its room is for the next try.
+                with suppress(StateUnusable):
+                    self.empty_log()
+            raise problem from error
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
