@@ -8,7 +8,7 @@ it. Instants are ISO 8601 in UTC, sizes in bytes, durations in seconds.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tallyd import buckets, damage, ledger, lock, losses, outbox, runs, spool
@@ -71,22 +71,19 @@ def gather(around: Surroundings, now: float) -> tuple[dict[str, object], int]:
         "config": str(around.paths.config),
         "daemon": _daemon(running, now),
     }
-    code = RUNNING
-    with ExitStack() as opened:
-        is_there = False
-        try:
-            store = open_store_for_reading(around.paths)
-            if store is not None:
-                is_there = True
-                opened.callback(store.close)
-                sql = opened.enter_context(store.reading())
-                report |= _content(sql, names, around, now)
-            else:
-                report |= _content(None, names, around, now)
-        except StateUnusable as problem:
-            problems.append(_problem("database", problem))
-            code = UNUSABLE
+    code, is_there = RUNNING, True
+    try:
+        store = open_store_for_reading(around.paths)
+        is_there = store is not None
+        if store is None:
             report |= _content(None, names, around, now)
+        else:
+            with closing(store), store.reading() as sql:
+                report |= _content(sql, names, around, now)
+    except StateUnusable as problem:
+        problems.append(_problem("database", problem))
+        code = UNUSABLE
+        report |= _content(None, names, around, now)
     dropping = spool.products_with_spool(around.paths)
     report["unregistered"] = sorted(set(dropping) - set(names))
     problems += _of_the_spool(around.paths, {*names, *dropping})
