@@ -66,6 +66,8 @@ BUCKETS_MAX_SUMS: Final = 200_000
 # --- lifecycle -----------------------------------------------------------------------------------
 # After a hard kill the uptime is known to within one beat; a touch of one file a minute costs nothing.
 HEARTBEAT_INTERVAL_S: Final = 60.0
+# A holder of the lock that left out four beats hangs, or its disk refuses even those.
+SILENT_AFTER_S: Final = 300.0
 RUNS_MAX_ROWS: Final = 100
 RETENTION_INTERVAL_S: Final = 3600.0
 # The text of daemon.lock, which also says what is wrong now: one block of a disk, so that it can be

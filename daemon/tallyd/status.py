@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tallyd import buckets, damage, ledger, lock, losses, outbox, runs, spool
 from tallyd.contract.days import instant
 from tallyd.errors import NotRegistered, StateUnusable
-from tallyd.limits import FULL_BELOW_BYTES
+from tallyd.limits import FULL_BELOW_BYTES, SILENT_AFTER_S
 from tallyd.product import look_at
 from tallyd.store import open_store_for_reading
 
@@ -65,6 +65,8 @@ def gather(around: Surroundings, now: float) -> tuple[dict[str, object], int]:
         names = around.registry.products()
     except StateUnusable as problem:
         problems.append(_problem("contracts", problem))
+    if running is not None:
+        problems += _of_the_daemon(around.paths, now)
     report: dict[str, object] = {
         "schema_version": 1,
         "state": str(around.paths.state),
@@ -107,6 +109,18 @@ def _content(
 
 def _problem(place: str, why: object, product: str = "") -> dict[str, object]:
     return {"place": place, "product": product, "why": str(why)}
+
+
+def _of_the_daemon(paths: Paths, now: float) -> list[dict[str, object]]:
+    """A daemon that lives and gives no sign of it cannot say either what is wrong."""
+    try:
+        silent_s = now - paths.lock.stat().st_mtime
+    except OSError:
+        return []
+    if silent_s < SILENT_AFTER_S:
+        return []
+    why = f"has given no sign for {silent_s:.0f} s; look at that disk, then restart tallyd"
+    return [_problem("daemon", why)]
 
 
 def _of_the_disk(paths: Paths) -> list[dict[str, object]]:

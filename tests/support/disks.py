@@ -58,6 +58,15 @@ def real_disk(place: Path, room: int = 24 * 1024 * 1024) -> Iterator[Path]:
         image.unlink()
 
 
+def mend(place: Path) -> None:
+    """Take a real disk off, check and mend it, and mount it again."""
+    image = place.with_suffix(".img")
+    subprocess.run(["umount", str(place)], check=True)
+    # 1: something was mended.
+    assert subprocess.run(["e2fsck", "-fy", str(image)], check=False).returncode in (0, 1)
+    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
+
+
 def room(place: Path) -> int:
     """Bytes that are free on the disk of `place`."""
     disk = os.statvfs(place)
