@@ -19,7 +19,6 @@ from tallyd.errors import (
     NotRegistered,
     StateDamaged,
     StateMoved,
-    StateUnusable,
     TallydError,
     in_words,
 )
@@ -180,11 +179,12 @@ class Passes:
         return look_at(product, self._around, self._clock.now())
 
     async def _merge_product(self, view: ProductView, done: intake.IntakeCount) -> None:
+        if not (view.consent.is_on or view.consent.is_wish):
+            why = f"nothing is merged or sent: {view.consent.decided_by}; mend that file"
+            self.troubles.met("consent", view.name, why)
+            return
+        self.troubles.over("consent", view.name)
         if not view.consent.is_on:
-            if not view.consent.is_wish:
-                raise StateUnusable(
-                    f"nothing is merged or sent: {view.consent.decided_by}", "mend that file"
-                )
             await self.in_thread(self._forget, view)
             return
         await self.in_thread(keep_agreement, view, self._around)

@@ -9,7 +9,7 @@ import pytest
 from support.clock import NOON, FakeClock
 from support.pipeline import Pipeline
 from tallyd import lock, spool
-from tallyd.errors import StateUnusable
+from tallyd.errors import StateDamaged, StateUnusable
 from tallyd.limits import BOARD_BYTES, BOARD_PROBLEMS
 from tallyd.paths import Paths
 from tallyd.render import status_text
@@ -194,6 +194,38 @@ def test_a_round_that_fails_is_told_until_one_succeeds(pipeline: Pipeline, monke
         ),
     ]
     assert pipeline.passes.troubles.now == []
+
+
+def test_a_damaged_database_is_no_products_own_problem(pipeline: Pipeline, monkeypatch):
+    """Whoever holds the lock has to set it aside."""
+    monkeypatch.setattr(spool, "list_new", _raising(StateDamaged("broken")))
+
+    with pytest.raises(StateDamaged):
+        pipeline._run(pipeline.passes.merge_all)
+
+
+def test_consent_that_cannot_be_told_is_a_problem_until_it_can(pipeline: Pipeline):
+    """By a word as well as by a yes; the round itself did what it could."""
+    file = pipeline.view().choice_file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    told = []
+    for text in ("{", '{"enabled": false}', "{", None):
+        file.write_text(text) if text else file.unlink()
+        pipeline.intake()
+        told.append([(one.duty, one.product) for one in pipeline.passes.troubles.now])
+
+    assert told == [[("consent", "tallyd-demo")], [], [("consent", "tallyd-demo")], []]
+
+
+def test_contracts_that_cannot_be_listed_are_not_taken_for_none(pipeline: Pipeline):
+    """Or everything would seem to be well while nothing is merged."""
+    directory = pipeline.around.paths.contracts
+    directory.rename(directory.with_suffix(".away"))
+    directory.symlink_to(directory)
+
+    with pytest.raises(StateUnusable, match="cannot be listed"):
+        pipeline.passes.views()
+    assert [one["place"] for one in gather(pipeline.around, NOON)[0]["problems"]] == ["contracts"]
 
 
 def _raising(error: Exception):
