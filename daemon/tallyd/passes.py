@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
-from tallyd import choices, intake, ledger, logs, notices, retention, seal, sender, spool
+from tallyd import choices, intake, ledger, logs, notices, reserve, retention, seal, sender, spool
 from tallyd.chance import between
 from tallyd.contract.frozen import Frozen
 from tallyd.delta import DeltaReader
-from tallyd.errors import NotRegistered, StateMoved, TallydError
+from tallyd.errors import (
+    NotRegistered,
+    StateDamaged,
+    StateMoved,
+    TallydError,
+    in_words,
+)
 from tallyd.limits import (
     DELIVERY_LOOK_S,
     FIRST_SEND_JITTER_S,
@@ -25,6 +31,7 @@ from tallyd.limits import (
     RETRY_AFTER_MAX_S,
 )
 from tallyd.product import keep_agreement, look_at, still_stands
+from tallyd.troubles import Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,12 +64,19 @@ class Delivery:
 
 
 class Passes:
-    """The passes over one open store."""
+    """The passes over one open store; what goes wrong in them is reported to `troubles`."""
 
-    def __init__(self, store: Store, around: Surroundings, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        around: Surroundings,
+        clock: Clock,
+        troubles: Troubles | None = None,
+    ) -> None:
         self._store = store
         self._around = around
         self._clock = clock
+        self.troubles = troubles or Troubles(clock)
         self._writer = CapacityLimiter(1)
         self._delivering = Lock()
         self._unusable: dict[str, str] = {}
@@ -77,16 +91,18 @@ class Passes:
         return dict(self._unusable)
 
     def views(self) -> list[ProductView]:
-        """Every product with a usable contract, as it stands now; the others are logged once."""
+        """Every product with a usable contract, as it stands now. Raises StateUnusable."""
         found = []
-        for product in self._around.registry.products():
+        self._unusable = {}
+        products = self._around.registry.products()
+        for product in products:
             try:
                 found.append(self._look(product))
-                self._unusable.pop(product, None)
+                self.troubles.over("contract", product)
             except NotRegistered as problem:
-                if self._unusable.get(product) != str(problem):
-                    self._unusable[product] = str(problem)
-                    _log.warning(logs.line("contract_unusable", product=product, why=problem))
+                self._unusable[product] = str(problem)
+                self.troubles.met("contract", product, str(problem))
+        self.troubles.forget_others(products)
         return found
 
     async def merge_all(self) -> dict[str, Merged]:
@@ -114,16 +130,20 @@ class Passes:
         """The products whose time has come, and the seconds until the next one's."""
         return await self.in_thread(self._due, at_start=at_start)
 
-    async def forget(self, product: str) -> None:
-        """Delete everything of a product that was not sent, whatever its consent is."""
+    async def forget(self, product: str) -> str:
+        """Delete everything of a product that was not sent, whatever its consent is.
+
+        Returns the problem in words, "" when there was none.
+        """
         async with self._delivering:
-            await self._isolated(product, "reset", self._forget_product, product)
+            return await self._isolated(product, "reset", self._forget_product, product)
 
     async def keep_bounds(self) -> None:
         """Age, caps and leftovers, of every product and of what all share."""
         for view in await self.in_thread(self.views):
             await self._isolated(view.name, "retention", self._keep_bounds_of, view)
         await self.in_thread(retention.sweep, self._store, self._around.paths, self._clock.now())
+        await self.in_thread(reserve.keep, self._around.paths)
 
     async def _isolated(
         self,
@@ -133,31 +153,39 @@ class Passes:
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> str:
-        """Do `work` for one product; what goes wrong with it is logged and costs the others nothing.
+        """Do `work` for one product; what goes wrong with it is told and costs the others nothing.
 
         Returns the problem in words, "" when there was none. This is the one place where an error
         of ours in one product's data is survived: ending the process would repeat it at each start,
-        for all products. Only a database that moved away ends the daemon.
+        for all products. Only a database that moved away or is damaged is everybody's.
         """
         try:
             await work(*args, **kwargs)
-        except StateMoved:
+        except (StateMoved, StateDamaged):
             raise
-        except TallydError as problem:
-            _log.error(logs.line("product_failed", product=product, duty=duty, why=problem))
-            return str(problem)
+        except (TallydError, OSError) as problem:
+            why = in_words(problem)
+            self.troubles.met(duty, product, why)
+            return why
         except Exception as bug:  # noqa: BLE001 - see above
-            _log.exception(logs.line("product_failed", product=product, duty=duty, why="a bug"))
-            return f"a bug in tallyd ({type(bug).__name__}); its log has the details"
+            why = f"a bug in tallyd ({type(bug).__name__}); its log has the details"
+            if self.troubles.met(duty, product, why):
+                _log.exception(logs.line("bug", product=product, duty=duty))
+            return why
+        self.troubles.over(duty, product)
         return ""
 
     def _look(self, product: str) -> ProductView:
         return look_at(product, self._around, self._clock.now())
 
     async def _merge_product(self, view: ProductView, done: intake.IntakeCount) -> None:
+        if not (view.consent.is_on or view.consent.is_wish):
+            why = f"nothing is merged or sent: {view.consent.decided_by}; mend that file"
+            self.troubles.met("consent", view.name, why)
+            return
+        self.troubles.over("consent", view.name)
         if not view.consent.is_on:
-            if view.consent.is_wish:
-                await self.in_thread(self._forget, view)
+            await self.in_thread(self._forget, view)
             return
         await self.in_thread(keep_agreement, view, self._around)
         await self.in_thread(self._ask_for_notice, view)
@@ -186,7 +214,8 @@ class Passes:
 
     def _forget(self, view: ProductView) -> None:
         retention.purge(self._store, view.name, self._around.paths)
-        choices.forget_id(view.registered, self._around.paths, self._around.environ)
+        paths, environ = self._around.paths, self._around.environ
+        reserve.insist(paths, lambda: choices.forget_id(view.registered, paths, environ))
         self._around.registry.forget_agreement(view.name)
 
     async def _deliver_product(self, product: str, delivery: Delivery) -> None:
@@ -212,7 +241,8 @@ class Passes:
         await self.in_thread(self._plan_next, view, delivery.sent)
 
     async def _keep_bounds_of(self, view: ProductView) -> None:
-        await self.in_thread(retention.keep_bounds, self._store, view, self._clock.now())
+        paths, now = self._around.paths, self._clock.now()
+        await self.in_thread(retention.keep_bounds, self._store, view, paths, now)
 
     def _seal(self, view: ProductView) -> int:
         now = self._clock.now()

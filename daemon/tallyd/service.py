@@ -12,25 +12,33 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
-from tallyd import __version__, heartbeat, lock, logs, requests, retention
-from tallyd.errors import NotRegistered, StateMoved, TallydError
+from tallyd import __version__, damage, heartbeat, lock, logs, requests, reserve, retention
+from tallyd.errors import NotRegistered, StateDamaged, StateMoved, TallydError, find, in_words
 from tallyd.files import make_directory
-from tallyd.limits import FLUSH_LOOK_S, HEARTBEAT_INTERVAL_S, RETENTION_INTERVAL_S
+from tallyd.limits import (
+    FLUSH_LOOK_S,
+    HEARTBEAT_INTERVAL_S,
+    RETENTION_INTERVAL_S,
+    TROUBLED_INTERVAL_S,
+)
 from tallyd.passes import Passes
 from tallyd.product import look_at
 from tallyd.runs import StopReason
 from tallyd.store import open_store
+from tallyd.troubles import Troubles
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from tallyd.clock import Clock
+    from tallyd.paths import Paths
     from tallyd.product import Surroundings
     from tallyd.settings import Settings
     from tallyd.store import Store
@@ -48,13 +56,17 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
     """
     from tallyd.wakeups import Doorbell, Watcher  # noqa: PLC0415 - a flush needs no watchfiles
 
-    with _single_instance(around, clock, "daemon") as (store, holder):
-        passes = Passes(store, around, clock)
+    with _single_instance(around, clock, "daemon") as (store, held):
+        passes = Passes(store, around, clock, Troubles(clock, held.post))
         reason = StopReason.CRASH
         # Before the start is recorded, so that no signal can fall between the two.
         with anyio.open_signal_receiver(*_STOP_SIGNALS) as signals:
             startup_ms = int((clock.monotonic() - began) * 1000)
-            run_id = heartbeat.record_start(store, holder, startup_ms, passes.views(), clock.now())
+            views, now = passes.views(), clock.now()
+            run_id = reserve.insist(
+                around.paths,
+                lambda: heartbeat.record_start(store, held.holder, startup_ms, views, now),
+            )
             spool_bell, flush_bell = Doorbell(), Doorbell()
             for watched in (around.paths.spools, around.paths.flush_requests):
                 make_directory(watched)
@@ -68,7 +80,7 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
                     loops.start_soon(_run_intake, passes, spool_bell, watcher, settings)
                     loops.start_soon(_run_flushes, passes, flush_bell, around, settings)
                     loops.start_soon(_run_delivery, passes)
-                    loops.start_soon(_run_retention, passes)
+                    loops.start_soon(_run_retention, passes, around)
                     loops.start_soon(_run_heartbeat, store, around, clock)
                     async for _ in signals:
                         reason = StopReason.SIGNAL
@@ -78,8 +90,10 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
                 watcher.close()
                 uptime_s = clock.monotonic() - began
                 try:
-                    heartbeat.record_stop(
-                        store, run_id, reason, uptime_s, passes.views(), clock.now()
+                    views, now = passes.views(), clock.now()
+                    reserve.insist(
+                        around.paths,
+                        lambda: heartbeat.record_stop(store, run_id, reason, uptime_s, views, now),
                     )
                 except TallydError as problem:
                     # The next start finds this run without a stop, and says so.
@@ -91,15 +105,28 @@ async def flush(around: Surroundings, clock: Clock) -> FlushResult:
 
     Raises AlreadyRunning when a daemon holds the lock, StateUnusable when the state refuses.
     """
-    with _single_instance(around, clock, "flush") as (store, _):
-        return await _flush(Passes(store, around, clock))
+    try:
+        with _single_instance(around, clock, "flush") as (store, _):
+            return await _flush(Passes(store, around, clock))
+    except StateDamaged:
+        # Set aside by now.
+        with _single_instance(around, clock, "flush") as (store, _):
+            return await _flush(Passes(store, around, clock))
 
 
-def forget(around: Surroundings, clock: Clock, products: Iterable[str]) -> None:
+def forget(around: Surroundings, clock: Clock, products: Sequence[str]) -> None:
     """Remove every unsent trace of products whose users have just said no.
 
     Raises AlreadyRunning when a daemon holds the lock, StateUnusable when the state refuses.
     """
+    try:
+        _forget(around, clock, products)
+    except StateDamaged:
+        # Set aside by now, and what was set aside goes too.
+        _forget(around, clock, products)
+
+
+def _forget(around: Surroundings, clock: Clock, products: Sequence[str]) -> None:
     with _single_instance(around, clock, "flush") as (store, _):
         for product in products:
             retention.purge(store, product, around.paths)
@@ -119,16 +146,37 @@ _STOP_SIGNALS = [
 @contextmanager
 def _single_instance(
     around: Surroundings, clock: Clock, role: str
-) -> Iterator[tuple[Store, lock.Holder]]:
-    """Hold the lock and the store; whoever does so first records what a killed run left unsaid."""
+) -> Iterator[tuple[Store, lock.HeldLock]]:
+    """Hold the lock and the store; whoever does so first records what a killed run left unsaid.
+
+    A database that turns out to be damaged, now or later, is set aside before the lock is let go.
+    """
+    paths = around.paths
     holder = lock.Holder(os.getpid(), role, __version__, clock.now())
-    with lock.hold_lock(around.paths, holder) as last_beat:
-        store = open_store(around.paths)
+    with ExitStack() as stack:
+        held = reserve.insist(paths, lambda: stack.enter_context(lock.hold_lock(paths, holder)))
         try:
-            heartbeat.recover(store, last_beat, Passes(store, around, clock).views())
-            yield store, holder
+            store = reserve.insist(paths, lambda: open_store(paths))
+        except StateDamaged as problem:
+            _set_aside(paths, problem, clock)
+            store = reserve.insist(paths, lambda: open_store(paths))
+        try:
+            views = Passes(store, around, clock).views()
+            reserve.insist(paths, lambda: heartbeat.recover(store, held.previous_beat, views))
+            yield store, held
+        except BaseException as crash:
+            damaged = find(crash, StateDamaged)
+            if damaged is not None:
+                store.close()
+                _set_aside(paths, damaged, clock)
+            raise
         finally:
             store.close()
+
+
+def _set_aside(paths: Paths, problem: StateDamaged, clock: Clock) -> None:
+    kept = damage.set_aside(paths, clock.now())
+    _log.error(logs.line("database_set_aside", why=problem, kept=kept))
 
 
 async def _flush(passes: Passes) -> FlushResult:
@@ -151,7 +199,7 @@ async def _flush(passes: Passes) -> FlushResult:
 async def _run_intake(passes: Passes, bell: Doorbell, watcher: Watcher, settings: Settings) -> None:
     """Scan at start, at every wake-up and on a slow timer: the scan is the truth."""
     while True:
-        await _survive(passes.merge_all, "intake")
+        await _survive(passes.merge_all, "intake", passes.troubles)
         await bell.wait(settings.rescan_interval_s)
         watcher.rearm_if_replaced()
 
@@ -164,14 +212,18 @@ async def _run_flushes(
     async def answer_all() -> None:
         waiting = requests.pending(around.paths)
         if waiting:
-            for product in {one for request in waiting for one in requests.to_forget(request)}:
-                await passes.forget(product)
+            unwanted = {one for request in waiting for one in requests.to_forget(request)}
+            kept = {product: await passes.forget(product) for product in unwanted}
             result = await _flush(passes)
+            for product, problem in kept.items():
+                if problem:
+                    result.setdefault(product, {})["not_deleted"] = problem
             for request in waiting:
-                requests.answer(request, result)
+                # A person waits for it, and may have asked for room.
+                reserve.insist(around.paths, partial(requests.answer, request, result))
 
     while True:
-        await _survive(answer_all, "flush")
+        await _survive(answer_all, "flush", passes.troubles)
         # A person waits at the other end, so also without any wake-up it does not take long.
         await bell.wait(min(settings.rescan_interval_s, FLUSH_LOOK_S))
 
@@ -190,15 +242,16 @@ async def _run_delivery(passes: Passes) -> None:
             wait_s = 0.0
 
     while True:
-        await _survive(deliver_due, "delivery")
+        await _survive(deliver_due, "delivery", passes.troubles)
         await anyio.sleep(max(wait_s, 1.0))
 
 
-async def _run_retention(passes: Passes) -> None:
+async def _run_retention(passes: Passes, around: Surroundings) -> None:
     """Keep everything bounded, at start and from time to time."""
     while True:
-        await _survive(passes.keep_bounds, "retention")
-        await anyio.sleep(RETENTION_INTERVAL_S)
+        await _survive(passes.keep_bounds, "retention", passes.troubles)
+        is_well = not passes.troubles.now and reserve.is_whole(around.paths)
+        await anyio.sleep(RETENTION_INTERVAL_S if is_well else TROUBLED_INTERVAL_S)
 
 
 async def _run_heartbeat(store: Store, around: Surroundings, clock: Clock) -> None:
@@ -209,14 +262,17 @@ async def _run_heartbeat(store: Store, around: Surroundings, clock: Clock) -> No
         store.check_place()
 
 
-async def _survive(work: Callable[[], Awaitable[object]], duty: str) -> None:
+async def _survive(work: Callable[[], Awaitable[object]], duty: str, troubles: Troubles) -> None:
     """One round of a duty. A refusing disk or database costs this round; the next one tries again.
 
-    A database that was moved away ends the daemon: what it writes is seen by nobody.
+    A database that was moved away ends the daemon: what it writes is seen by nobody. One that is
+    damaged ends this run of it.
     """
     try:
         await work()
-    except StateMoved:
+    except (StateMoved, StateDamaged):
         raise
-    except TallydError as problem:
-        _log.error(logs.line("round_failed", duty=duty, why=problem))
+    except (TallydError, OSError) as problem:
+        troubles.met(duty, "", in_words(problem))
+    else:
+        troubles.over(duty)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from tallyd.contract.digest import blake2b
 from tallyd.contract.frozen import Frozen
 from tallyd.contract.parse import PRODUCT_NAME
-from tallyd.errors import Malformed, StateUnusable
+from tallyd.errors import Malformed, refused
 from tallyd.files import make_directory, remove_older
 from tallyd.limits import (
     DELTA_MAX_BYTES,
@@ -29,6 +29,7 @@ from tallyd.limits import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from tallyd.paths import Paths, SpoolDirs
 
@@ -117,10 +118,7 @@ class NewFiles:
             return None
         except OSError as error:
             if error.errno in _OUR_FAULT:
-                raise StateUnusable(
-                    f"{self.path_of(entry)} cannot be opened: {error.strerror}",
-                    "see the process's limits",
-                ) from error
+                raise refused(f"{self.path_of(entry)} cannot be opened", error) from error
             raise Malformed(f"cannot be opened: {error.strerror}") from error
         try:
             about = os.fstat(descriptor)
@@ -147,10 +145,7 @@ class NewFiles:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise StateUnusable(
-                    f"{self.path_of(entry)} cannot be removed: {error.strerror}",
-                    "make the spool writable",
-                ) from error
+                raise refused(f"{self.path_of(entry)} cannot be removed", error) from error
 
     def move(self, entry: NewEntry, target: str) -> None:
         """Rename it. Raises OSError."""
@@ -206,9 +201,7 @@ def list_new(product: str, dirs: SpoolDirs) -> NewFiles:
             os.close(descriptor)
         if error.errno == errno.ELOOP:
             return NewFiles(product, directory, [], None)
-        raise StateUnusable(
-            f"{directory} cannot be listed: {error.strerror}", "make it yours and readable"
-        ) from error
+        raise refused(f"{directory} cannot be listed", error) from error
     names.sort()
     return NewFiles(product, directory, names, descriptor)
 
@@ -231,10 +224,7 @@ def quarantine(files: NewFiles, entry: NewEntry, dirs: SpoolDirs, reason: str) -
     except FileNotFoundError:
         _remove(target + _WHY)
     except OSError as error:
-        raise StateUnusable(
-            f"{files.path_of(entry)} cannot be set aside: {error.strerror}",
-            "make the spool writable",
-        ) from error
+        raise refused(f"{files.path_of(entry)} cannot be set aside", error) from error
     trim_quarantine(dirs)
 
 
@@ -281,6 +271,23 @@ def purge(dirs: SpoolDirs) -> None:
     for directory in (dirs.new, dirs.tmp, dirs.bad):
         for path, _ in _files(directory):
             _remove(path)
+
+
+def trap(directory: Path) -> str:
+    """What is wrong with a directory of the spool, in words; "" where it is one of ours, or none yet."""
+    try:
+        about = os.lstat(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+    if stat.S_ISLNK(about.st_mode):
+        return "is a link"
+    if not stat.S_ISDIR(about.st_mode):
+        return "is no directory"
+    if hasattr(os, "geteuid") and about.st_uid != os.geteuid():
+        return "belongs to another user"
+    return ""
 
 
 def measure(dirs: SpoolDirs) -> SpoolSize:

@@ -128,5 +128,5 @@ def test_a_reader_that_keeps_the_last_of_two_equal_keys_is_caught(
     monkeypatch.setattr(fuzz.delta, "parse_delta", lax)
     fuzz.delta.same_to_both(_GOOD.encode())
 
-    with pytest.raises(AssertionError, match="refuses it|read before decides"):
+    with pytest.raises(AssertionError, match=r"refuses it|read before decides"):
         fuzz.delta.same_to_both(_GOOD.replace('"count": 1', '"count": 9, "count": 1').encode())
