@@ -199,6 +199,14 @@ def remove_rows(sql: sqlite3.Connection, product: str, gone: Iterable[Row]) -> N
     )
 
 
+def remove_old_events(sql: sqlite3.Connection, product: str, before_day: str) -> int:
+    """Remove the single events of days before `before_day`; returns how many went."""
+    # As text, an instant comes after its own day.
+    return sql.execute(
+        "DELETE FROM event WHERE product = ? AND ts < ?", (product, before_day)
+    ).rowcount
+
+
 def remove_oldest_events(sql: sqlite3.Connection, product: str, kept: int) -> int:
     """Keep the newest `kept` single events; returns how many went."""
     return sql.execute(

@@ -195,6 +195,7 @@ class Passes:
             await self.in_thread(self._ask_for_notice, view)
             if view.gate.is_open:
                 await self.in_thread(retention.keep_to_decision, self._store, view)
+                await self.in_thread(retention.lose_old, self._store, view, self._clock.now())
                 delivery.sealed = await self.in_thread(self._seal, view)
                 delivery.sent = await sender.send_all(
                     self._store,

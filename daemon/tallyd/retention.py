@@ -38,9 +38,8 @@ _OF_A_PRODUCT = (buckets, outbox, ledger, losses, decisions)
 
 def keep_bounds(store: Store, view: ProductView, now: float) -> None:
     """Bring one product within its age and caps. Raises StateUnusable."""
-    max_age_days = view.contract.endpoint.max_age_days
     with store.transaction() as sql:
-        _drop_days(sql, view, oldest_day(now, max_age_days))
+        _lose_old(sql, view, now)
         _cap_rows(sql, view)
         _cap_events(sql, view)
         for batch in outbox.expired(sql, view.name, now):
@@ -53,6 +52,15 @@ def keep_bounds(store: Store, view: ProductView, now: float) -> None:
     remove_older(view.choice_file.parent, LEFTOVER_S, now, is_leftover)
     remove_older(view.notice_dir, LEFTOVER_S, now, _is_notice_leftover)
     spool.trim_quarantine(view.spool)
+
+
+def lose_old(store: Store, view: ProductView, now: float) -> None:
+    """Lose what is older than the contract's window, before a seal puts it beside what is not.
+
+    A batch expires with the oldest that is in it. Raises StateUnusable.
+    """
+    with store.transaction() as sql:
+        _lose_old(sql, view, now)
 
 
 def purge(store: Store, product: str, paths: Paths) -> None:
@@ -116,9 +124,11 @@ def _cap_rows(sql: sqlite3.Connection, view: ProductView) -> None:
     losses.add(sql, view.name, {Cause.CAP: _counted(view, gone)})
 
 
-def _drop_days(sql: sqlite3.Connection, view: ProductView, before_day: str) -> None:
+def _lose_old(sql: sqlite3.Connection, view: ProductView, now: float) -> None:
+    before_day = oldest_day(now, view.contract.endpoint.max_age_days)
     lost = _counted(view, buckets.rows(sql, view.name, before_day))
     buckets.remove_sealed(sql, view.name, before_day, last_event=0)
+    lost += buckets.remove_old_events(sql, view.name, before_day)
     losses.add(sql, view.name, {Cause.AGE: lost})
 
 
@@ -127,7 +137,12 @@ def _counted(view: ProductView, rows: Iterable[buckets.Row]) -> int:
     lost = 0
     for row in rows:
         rollup = view.contract.events.get(row.event)
-        lost += row.measures.get(rollup.primary, 0) if isinstance(rollup, Rollup) else 0
+        # An event that is listed no more has no primary measure: the largest stands for it.
+        lost += (
+            row.measures.get(rollup.primary, 0)
+            if isinstance(rollup, Rollup)
+            else max(row.measures.values(), default=0)
+        )
     return lost
 
 
