@@ -41,7 +41,7 @@ from support.model import (
     shift,
     unix_of,
 )
-from support.world import World, dying, understood
+from support.world import Death, World, dying, understood
 from tallyd.contract.days import instant
 from tallyd.losses import Cause
 from tallyd_client import Client
@@ -52,7 +52,9 @@ _DEEDS = (
     *["drop_by_hand"] * 3,
     *["work"] * 5,
     *["crash"] * 4,
-    *["offer_again", "drop_malformed", "die", "decide", "register", "pass_time"],
+    *["offer_again", "drop_malformed", "die", "register", "pass_time"],
+    *["decide"] * 2,
+    *["widen", "narrow_again", "decide_while_it_waits", "sleep"],
 )
 _EVENTS = ("tool_calls", "tool_calls", "prompts", "server_started")
 _COUNTS = st.tuples(
@@ -69,7 +71,7 @@ _ACTS = st.sampled_from(
 )
 _MALFORMED = (b"{", b'{"v":1}', b"[]", b"\xff", b'{"v":1,"v":1}')
 Draw = Callable[[Any], Any]
-_EXAMPLES = 600 if IS_THOROUGH else 40
+_EXAMPLES = 600 if IS_THOROUGH else 30
 # How often each thing happened that a run is for, and how often it must at least.
 _happened: Counter[str] = Counter()
 _LEAST = {"dropped": 40, "killed": 10, "killed after a hand-over": 5, "stored": 2, "emptied": 3}
@@ -143,18 +145,19 @@ class Machine(RuleBasedStateMachine):
         host = self._host(draw)
         at = draw(st.none() | st.integers(1, 12))
         if at is not None:
-            self._drain(host, at)
+            self._drain(host, Death(at))
         host.client._is_closed = True
         self.hosts.remove(host)
         self.model.gone += host.weight
 
-    def _drop_by_hand(self, draw: Draw) -> None:
+    def _drop_by_hand(self, draw: Draw, event: str | None = None) -> None:
         """A writer in any language, whose clock and numbers may be odd."""
         facts = self.world.facts()
         stamp = facts.decision if draw(_MOSTLY) and facts.is_on else None
         # Without a decision only its date tells it from others.
         tool = f"hand.{self.era}" if stamp is not None else "loose"
-        event, count, errors = draw(_HAND)
+        drawn, count, errors = draw(_HAND)
+        event = event or drawn
         on = shift(facts.today, draw(st.sampled_from([0, 0, -1, -1, -1, 1, 2, -29, -30, -31, -40])))
         lost = draw(st.sampled_from([{}, {}, {"cap": 3}, {"cap": 1, "error": 2}]))
         tells = [f"{on}T10:00:00.000Z"] if draw(st.booleans()) else []
@@ -188,7 +191,10 @@ class Machine(RuleBasedStateMachine):
     # --- the user, the clock ----------------------------------------------------------------------
 
     def _decide(self, draw: Draw) -> None:
-        mode = draw(st.sampled_from(["on", "on", "off"]))
+        mode = draw(st.sampled_from(["on", "off"]))
+        if draw(st.sampled_from([False, False, True])):
+            # By their dates alone, what was counted before would be of this decision.
+            self._pass(-DAY_S)
         facts = self.world.facts()
         self.world.tell(mode)
         self.era += 1
@@ -201,6 +207,42 @@ class Machine(RuleBasedStateMachine):
         self.world.register(name, is_shown=draw(_MOSTLY))
         _happened[name] += 1
 
+    def _widen(self, draw: Draw) -> None:
+        """Counts of a wider contract, before and after its grace."""
+        self.world.register("wide", is_shown=True)
+        for hours in draw(st.lists(st.sampled_from([0, 2]), max_size=2)):
+            self._drop_by_hand(draw)
+            self._pass(hours * 3600.0 + 1)
+        self._act(["merge"], ["stored"], None)
+
+    def _narrow_again(self, draw: Draw) -> None:
+        """What a contract lists no more, wherever it is by then."""
+        self.world.register("wide", is_shown=True)
+        self._pass(7200)
+        self._act(["merge"], ["stored"], None)
+        self._drop_by_hand(draw, "prompts")
+        self._act(["merge", *draw(st.sampled_from([[], ["deliver"]]))], ["busy"], None)
+        self._next()
+        self.world.register("narrow", is_shown=True)
+        if draw(st.booleans()):
+            self._pass(31 * DAY_S)
+        self._act([draw(st.sampled_from(["deliver", "tidy"]))], ["stored"], None)
+
+    def _sleep(self, draw: Draw) -> None:
+        """A machine that sleeps for a month, and sends before it tidies."""
+        self._drop_by_hand(draw)
+        self._act(["merge"], ["stored"], None)
+        self._pass(draw(st.integers(28, 31)) * DAY_S)
+        self._drop_by_hand(draw)
+        self._act(["merge", "deliver"], ["stored"], None)
+
+    def _decide_while_it_waits(self, draw: Draw) -> None:
+        """A batch that nobody answered for is there when the user decides."""
+        self._drop_by_hand(draw)
+        self._act(["merge", "deliver"], [draw(st.sampled_from(ANSWERS))], None)
+        self._next()
+        self._decide(draw)
+
     def _pass_time(self, draw: Draw) -> None:
         """Hours pass, and now and then the clock is set, or the machine slept."""
         self._pass(draw(st.integers(1, 7)) * 3600.0)
@@ -211,18 +253,19 @@ class Machine(RuleBasedStateMachine):
 
     # --- the daemon -------------------------------------------------------------------------------
 
-    def _work(self, draw: Draw, dies_at: int | None = None) -> None:
+    def _work(self, draw: Draw, death: Death | None = None) -> None:
         """The daemon does its duties, perhaps on the next day."""
         if draw(st.booleans()):
             self._pass(DAY_S - self.world.clock.now() % DAY_S + 3600.0)
         acts = draw(_ACTS)
         # A pass goes on after some answers, and ends at others.
         answers = draw(st.lists(st.sampled_from(("stored", *ANSWERS)), min_size=1, max_size=3))
-        self._act(acts, answers, dies_at)
+        self._act(acts, answers, death)
 
     def _crash(self, draw: Draw) -> None:
         """The daemon is killed before one of its steps, and started again."""
-        self._work(draw, draw(st.integers(1, 120)))
+        is_sql = draw(st.booleans())
+        self._work(draw, Death(draw(st.integers(1, 25 if is_sql else 90)), is_sql=is_sql))
 
     # --- how ---------------------------------------------------------------------------------------
 
@@ -244,7 +287,7 @@ class Machine(RuleBasedStateMachine):
             told.update(lost)
         assert all(count <= told[cause] for cause, count in self.model.totals.items())
 
-    def _act(self, acts: list[str], answers: list[str], dies_at: int | None) -> None:
+    def _act(self, acts: list[str], answers: list[str], death: Death | None) -> None:
         facts = self.world.facts()
         pipeline = self.world.pipeline
         do = {
@@ -253,7 +296,7 @@ class Machine(RuleBasedStateMachine):
             "tidy": pipeline.keep_bounds,
         }
         self.gateway.say(answers)
-        is_dead = self.world.run([do[one] for one in acts], dies_at)
+        is_dead = self.world.run([do[one] for one in acts], death)
         log, born = self.world.news()
         self._check_sent(log, facts)
         before = self.model
@@ -361,14 +404,14 @@ class Machine(RuleBasedStateMachine):
             self.model.counted += 1
             host.events.append((instant(self.world.clock.now()), transport))
 
-    def _drain(self, host: Host, dies_at: int | None) -> None:
+    def _drain(self, host: Host, death: Death | None) -> None:
         facts = self.world.facts()
         before = self.world.new_names()
-        with self.world.host_time(), dying(self.world.home, dies_at):
+        with self.world.host_time(), dying(self.world.home, death):
             host.client.drain()
         names = sorted(set(self.world.new_names()) - set(before))
         file = self._makes(host, facts)
-        assert len(names) == (file is not None) or (dies_at is not None and not names)
+        assert len(names) == (file is not None) or (death is not None and not names)
         if file is None:
             self.model.gone += host.weight
         elif names:

@@ -51,47 +51,56 @@ class Killed(BaseException):
 
 
 @dataclass
-class _Death:
-    """Counts steps below a home, and kills before one of them."""
+class Death:
+    """Kills before the `at`-th step, of all or of those of SQL alone."""
 
+    at: int
+    is_sql: bool = False
     home: str = ""
-    left: int = 0
     is_dead: bool = False
 
-    def step(self) -> None:
-        if not self.home:
+    def step(self, *, is_sql: bool) -> None:
+        if self.is_sql and not is_sql and not self.is_dead:
             return
-        self.left -= 1
-        if self.left <= 0:
+        self.at -= 1
+        if self.at <= 0:
+            # Whoever is dead does nothing more.
             self.is_dead = True
             raise Killed
 
 
-_death = _Death()
+# Who is to die, while somebody is.
+_dying: list[Death] = []
+
+
+def _step_of_sql() -> None:
+    for one in _dying:
+        one.step(is_sql=True)
 
 
 class _Connection(sqlite3.Connection):
     """SQLite, with a step before each statement and each commit."""
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
-        _death.step()
+        _step_of_sql()
         return super().execute(*arguments)
 
     def executemany(self, *arguments: Any) -> sqlite3.Cursor:
-        _death.step()
+        _step_of_sql()
         return super().executemany(*arguments)
 
     def commit(self) -> None:
-        _death.step()
+        _step_of_sql()
         super().commit()
 
 
 def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
-    if _death.home and event in _STEPS and arguments and _death.home in str(arguments[0]):
-        _death.step()
+    for one in _dying:
+        if event in _STEPS and arguments and one.home in str(arguments[0]):
+            one.step(is_sql=False)
 
 
-# A hook can never be taken away again; without a home it does nothing.
+# A hook can never be taken away again; while nobody is to die it does nothing.
 sys.addaudithook(_on_event)
 
 
@@ -151,15 +160,16 @@ class World:
             sqlite3.connect = connect
         self.pipeline.environ["TALLYD_DEMO_ENDPOINT"] = self.gateway.url
 
-    def run(self, acts: list[Callable[[], object]], dies_at: int | None) -> bool:
+    def run(self, acts: list[Callable[[], object]], death: Death | None) -> bool:
         """Run these; True when a kill came before their end. The daemon is started again then."""
-        with dying(self.home, dies_at) as death:
+        with dying(self.home, death):
             for act in acts:
                 act()
         self._problems.raise_any()
-        if death.is_dead:
-            self.start()
-        return death.is_dead
+        if death is None or not death.is_dead:
+            return False
+        self.start()
+        return True
 
     def tell(self, mode: str) -> None:
         """What `tallyd on` and `tallyd off` write, without the deletion that follows."""
@@ -302,16 +312,17 @@ class World:
 
 
 @contextmanager
-def dying(home: Path, at: int | None) -> Iterator[_Death]:
-    """Inside, the `at`-th step below `home` kills; leaving it, everything lives again."""
-    _death.home, _death.left, _death.is_dead = str(home) if at else "", at or 0, False
-    told = _Death()
+def dying(home: Path, death: Death | None) -> Iterator[None]:
+    """Inside, what works below `home` may die; on leaving, everything lives again."""
+    if death is not None:
+        death.home = str(home)
+        _dying.append(death)
     try:
-        yield told
+        yield
     except Killed:
-        told.is_dead = True
+        pass
     finally:
-        _death.home = ""
+        _dying.clear()
 
 
 def batch_of(body: bytes) -> Batch:
