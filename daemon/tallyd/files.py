@@ -127,6 +127,20 @@ def is_leftover(name: str) -> bool:
     return _BESIDE.fullmatch(name) is not None
 
 
+def remove_oldest(directory: Path, kept: int) -> None:
+    """Keep the `kept` youngest files of `directory`. Best effort."""
+    try:
+        with os.scandir(directory) as entries:
+            found = sorted(
+                ((one.stat(follow_symlinks=False).st_mtime, one.path) for one in entries),
+                reverse=True,
+            )
+        for _, path in found[kept:]:
+            os.unlink(path)
+    except OSError:
+        return
+
+
 def remove_older(directory: Path, age_s: float, now: float, is_ours: Callable[[str], bool]) -> None:
     """Remove the files of `directory` that are ours by name and older than `age_s` at `now`.
 

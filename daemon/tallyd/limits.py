@@ -29,6 +29,11 @@ MERGE_BATCH_BYTES: Final = 1024 * 1024
 MAX_DAYS_AHEAD: Final = 1
 # A delta's name is remembered until its day is refused as too old anyway (30 days + tomorrow + today).
 DELTA_ID_DAYS: Final = 32
+# Names remembered, of all products together: 10,000 processes a day for 25 days, 8 MiB. What a name
+# protects from is a file that comes back after a kill or a power cut, which takes days at most.
+DELTA_NAMES_MAX_ROWS: Final = 250_000
+# Between two hourly looks at them, at most a tenth more.
+DELTA_NAMES_SLACK: Final = 25_000
 # Merged sums saturate at the largest integer every JSON reader holds exactly, so two of them always
 # fit SQLite's 64 bits.
 MAX_SUM: Final = 2**53 - 1
@@ -55,6 +60,8 @@ PACE_WINDOW_S: Final = 60.0
 RETRY_AFTER_MAX_S: Final = 86400.0
 # Batches awaiting a verdict, per product: 30 days of four full batches. Oldest go first.
 OUTBOX_MAX_BYTES: Final = 8 * 1024 * 1024
+# And at most so many of them, however small: 30 days of a batch for each of thirty envelopes.
+OUTBOX_MAX_BATCHES: Final = 1000
 # Rows of the ledger per product, and how many of the newest keep their body for `status` and people.
 LEDGER_MAX_ROWS: Final = 1000
 LEDGER_MAX_BODIES: Final = 30
@@ -62,6 +69,9 @@ LEDGER_MAX_BODIES: Final = 30
 EVENTS_MAX_ROWS: Final = 10_000
 # Stored sums per product, one per bucket and measure: a heavy product makes a tenth in 30 days.
 BUCKETS_MAX_SUMS: Final = 200_000
+# Distinct envelopes per product, each a batch of its own: a machine has a few dozen in 30 days (versions
+# of the host, times whether it ran in CI), and no more batches than these fit the outbox.
+ENVELOPES_MAX_ROWS: Final = 1000
 
 # --- lifecycle -----------------------------------------------------------------------------------
 # After a hard kill the uptime is known to within one beat; a touch of one file a minute costs nothing.
@@ -74,6 +84,14 @@ LOCK_PATIENCE_S: Final = 0.5
 FLUSH_PATIENCE_S: Final = 120.0
 # The longest a daemon takes to see a request for a flush without a wake-up.
 FLUSH_LOOK_S: Final = 15.0
+
+# --- requests and notices -------------------------------------------------------------------------
+# Requests for a flush that one round answers: a person has one or two terminals, each answer is synced
+# to disk, and a round comes every FLUSH_LOOK_S. One request names products, and no more than fit a page.
+FLUSH_MAX_REQUESTS: Final = 100
+FLUSH_REQUEST_MAX_BYTES: Final = 64 * 1024
+# Files in `state/notices/<product>`, one or two per version of its contract: years of releases.
+NOTICES_MAX_FILES: Final = 200
 
 # --- leftovers -----------------------------------------------------------------------------------
 # What a killed process left beside its files is swept after an hour, in seconds: between create and

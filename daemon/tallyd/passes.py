@@ -18,6 +18,7 @@ from tallyd import choices, intake, ledger, logs, notices, retention, seal, send
 from tallyd.errors import NotRegistered, StateMoved, TallydError
 from tallyd.limits import (
     DELIVERY_LOOK_S,
+    DELTA_NAMES_SLACK,
     FIRST_SEND_JITTER_S,
     INTERVAL_JITTER,
     MERGE_BATCH_FILES,
@@ -66,6 +67,8 @@ class Passes:
         self._writer = CapacityLimiter(1)
         self._delivering = Lock()
         self._unusable: dict[str, str] = {}
+        self._failing: dict[tuple[str, str], str] = {}
+        self._names_since_sweep = 0
 
     async def in_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run blocking work off the event loop, one piece at a time."""
@@ -144,12 +147,22 @@ class Passes:
         except StateMoved:
             raise
         except TallydError as problem:
-            _log.error(logs.line("product_failed", product=product, duty=duty, why=problem))
+            if self._begins_to_fail(product, duty, str(problem)):
+                _log.error(logs.line("product_failed", product=product, duty=duty, why=problem))
             return str(problem)
         except Exception as bug:  # noqa: BLE001 - see above
-            _log.exception(logs.line("product_failed", product=product, duty=duty, why="a bug"))
+            if self._begins_to_fail(product, duty, repr(bug)):
+                _log.exception(logs.line("product_failed", product=product, duty=duty, why="a bug"))
             return f"a bug in tallyd ({type(bug).__name__}); its log has the details"
+        if self._failing.pop((product, duty), None) is not None:
+            _log.info(logs.line("product_recovered", product=product, duty=duty))
         return ""
+
+    def _begins_to_fail(self, product: str, duty: str, why: str) -> bool:
+        """Whether this is news: what fails each minute in the same words is one line of the log."""
+        is_news = self._failing.get((product, duty)) != why
+        self._failing[product, duty] = why
+        return is_news
 
     def _look(self, product: str) -> ProductView:
         return look_at(product, self._around, self._clock.now())
@@ -174,6 +187,7 @@ class Passes:
                 intake.merge_batch, self._store, view, batch, self._clock.now()
             )
             done.add(count)
+            await self.in_thread(self._keep_caps, view, count.merged)
             del entries[: count.seen]
         if not entries:
             await self.in_thread(keep_agreement, view, self._around, is_spool_empty=True)
@@ -197,6 +211,7 @@ class Passes:
                 await self.in_thread(retention.keep_to_decision, self._store, view)
                 await self.in_thread(retention.lose_old, self._store, view, self._clock.now())
                 delivery.sealed = await self.in_thread(self._seal, view)
+                await self.in_thread(self._keep_caps, view, 0)
                 delivery.sent = await sender.send_all(
                     self._store,
                     lambda: self._look(product),
@@ -210,6 +225,14 @@ class Passes:
             await self.in_thread(self._plan_next, view, delivery.sent)
             raise
         await self.in_thread(self._plan_next, view, delivery.sent)
+
+    def _keep_caps(self, view: ProductView, names: int) -> None:
+        """Caps hold where something is added: a flood does not wait for the hourly tidying."""
+        retention.keep_caps(self._store, view)
+        self._names_since_sweep += names
+        if self._names_since_sweep > DELTA_NAMES_SLACK:
+            retention.keep_names(self._store)
+            self._names_since_sweep = 0
 
     async def _keep_bounds_of(self, view: ProductView) -> None:
         await self.in_thread(retention.keep_bounds, self._store, view, self._clock.now())

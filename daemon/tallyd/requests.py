@@ -14,7 +14,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 from tallyd.contract.parse import PRODUCT_NAME
-from tallyd.files import replace_file
+from tallyd.files import read_regular, replace_file
+from tallyd.limits import FLUSH_MAX_REQUESTS, FLUSH_REQUEST_MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -40,7 +41,8 @@ def ask(paths: Paths, forget: Iterable[str] = ()) -> Path:
 def to_forget(request: Path) -> list[str]:
     """The products of which a request wants everything deleted that was not sent."""
     try:
-        said = json.loads(request.read_bytes() or b"[]")
+        # A request is a hint that anybody may have put there: a pipe, or something huge.
+        said = json.loads(read_regular(request, FLUSH_REQUEST_MAX_BYTES) or b"[]")
     except (OSError, ValueError, RecursionError):
         return []
     # A name that is a path would lead out of the spool.
@@ -70,9 +72,9 @@ def wait(
 
 
 def pending(paths: Paths) -> list[Path]:
-    """The requests that wait for an answer."""
+    """The requests that wait for an answer, as many as one round answers."""
     try:
-        return sorted(
+        found = sorted(
             file
             for file in paths.flush_requests.iterdir()
             if not file.name.startswith(".")
@@ -81,6 +83,7 @@ def pending(paths: Paths) -> list[Path]:
         )
     except OSError:
         return []
+    return found[:FLUSH_MAX_REQUESTS]
 
 
 def answer(request: Path, result: Mapping[str, object]) -> None:

@@ -1,8 +1,9 @@
 """Retention: everything stays bounded, and what a crash left behind is swept.
 
 Two passes, both safe to repeat: `keep_bounds` for one product (age and caps of buckets, events,
-outbox, ledger, quarantine, tmp), `sweep` for what all share (remembered names, leftovers). The
-oldest goes first and is counted by cause in the same transaction. `purge` and `keep_to_decision`
+outbox, ledger, quarantine, tmp), `sweep` for what all share (remembered names, leftovers). They run
+hourly; `keep_caps` alone runs wherever something is added, so that no flood in between goes far beyond.
+The oldest goes first and is counted by cause in the same transaction. `purge` and `keep_to_decision`
 remove what a user's choice forbids to keep.
 """
 
@@ -13,12 +14,16 @@ from typing import TYPE_CHECKING
 from tallyd import buckets, decisions, ledger, losses, outbox, spool
 from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.model import Rollup
-from tallyd.files import is_leftover, remove_older, remove_tree
+from tallyd.files import is_leftover, remove_older, remove_oldest, remove_tree
 from tallyd.limits import (
     BUCKETS_MAX_SUMS,
     DELTA_ID_DAYS,
+    DELTA_NAMES_MAX_ROWS,
+    ENVELOPES_MAX_ROWS,
     EVENTS_MAX_ROWS,
     LEFTOVER_S,
+    NOTICES_MAX_FILES,
+    OUTBOX_MAX_BATCHES,
     OUTBOX_MAX_BYTES,
 )
 from tallyd.losses import Cause
@@ -40,18 +45,29 @@ def keep_bounds(store: Store, view: ProductView, now: float) -> None:
     """Bring one product within its age and caps. Raises StateUnusable."""
     with store.transaction() as sql:
         _lose_old(sql, view, now)
-        _cap_rows(sql, view)
-        _cap_events(sql, view)
         for batch in outbox.expired(sql, view.name, now):
             outbox.lose(sql, batch, Cause.AGE)
-        for batch in outbox.past_cap(sql, view.name, OUTBOX_MAX_BYTES):
-            outbox.lose(sql, batch, Cause.CAP)
+        _keep_caps(sql, view)
         ledger.trim(sql, view.name)
         buckets.remove_unused_envelopes(sql, view.name)
     spool.sweep_tmp(view.spool, now)
     remove_older(view.choice_file.parent, LEFTOVER_S, now, is_leftover)
     remove_older(view.notice_dir, LEFTOVER_S, now, _is_notice_leftover)
+    # An old version's notice would only be shown again, should that version come back.
+    remove_oldest(view.notice_dir, NOTICES_MAX_FILES)
     spool.trim_quarantine(view.spool)
+
+
+def keep_caps(store: Store, view: ProductView) -> None:
+    """Bring what waits of one product within its caps. Raises StateUnusable."""
+    with store.transaction() as sql:
+        _keep_caps(sql, view)
+
+
+def keep_names(store: Store) -> None:
+    """Bring the names of merged deltas within their cap. Raises StateUnusable."""
+    with store.transaction() as sql:
+        buckets.keep_newest_deltas(sql, DELTA_NAMES_MAX_ROWS)
 
 
 def lose_old(store: Store, view: ProductView, now: float) -> None:
@@ -102,6 +118,7 @@ def sweep(store: Store, paths: Paths, now: float) -> None:
     """Forget names that age protects by now; remove what killed processes left beside their files."""
     with store.transaction() as sql:
         buckets.forget_deltas_before(sql, shift_day(day_of(now), -DELTA_ID_DAYS))
+        buckets.keep_newest_deltas(sql, DELTA_NAMES_MAX_ROWS)
     # Flush requests and their answers: nobody waits that long.
     remove_older(paths.flush_requests, LEFTOVER_S, now, lambda _: True)
     for directory in (paths.contracts, paths.choices, paths.agreements, paths.config):
@@ -110,6 +127,28 @@ def sweep(store: Store, paths: Paths, now: float) -> None:
 
 def _is_notice_leftover(name: str) -> bool:
     return is_leftover(name) or name.endswith(".claim")
+
+
+def _keep_caps(sql: sqlite3.Connection, view: ProductView) -> None:
+    _cap_envelopes(sql, view)
+    _cap_rows(sql, view)
+    _cap_events(sql, view)
+    batches, size = outbox.size(sql, view.name)
+    if batches > OUTBOX_MAX_BATCHES or size > OUTBOX_MAX_BYTES:
+        for batch in outbox.past_cap(sql, view.name, OUTBOX_MAX_BYTES, OUTBOX_MAX_BATCHES):
+            outbox.lose(sql, batch, Cause.CAP)
+
+
+def _cap_envelopes(sql: sqlite3.Connection, view: ProductView) -> None:
+    over = buckets.count_envelopes(sql, view.name) - ENVELOPES_MAX_ROWS
+    if over > 0:
+        buckets.remove_unused_envelopes(sql, view.name)
+        over = buckets.count_envelopes(sql, view.name) - ENVELOPES_MAX_ROWS
+    if over > 0:
+        last = buckets.last_of_oldest_envelopes(sql, view.name, over)
+        lost = _counted(view, buckets.rows(sql, view.name, up_to=last))
+        lost += buckets.remove_envelopes(sql, view.name, last)
+        losses.add(sql, view.name, {Cause.CAP: lost})
 
 
 def _cap_rows(sql: sqlite3.Connection, view: ProductView) -> None:

@@ -194,21 +194,41 @@ def trim_quarantine(dirs: SpoolDirs) -> None:
     """Keep the newest of `bad/` within its cap, each file together with its reason."""
     try:
         with os.scandir(dirs.bad) as entries:
-            kept = [
-                (about.st_mtime, about.st_size, entry.path)
+            found = {
+                entry.name: (about.st_mtime, _held_by(entry, about), entry.path)
                 for entry in entries
-                if not entry.name.endswith(_WHY)
                 for about in (entry.stat(follow_symlinks=False),)
-            ]
+            }
     except OSError:
         return
-    kept.sort(reverse=True)
+    # A reason without its file: a kill came between the two, and its writer took the file back.
+    for name, (_, _, path) in found.items():
+        if name.endswith(_WHY) and name.removesuffix(_WHY) not in found:
+            _remove(path)
+    kept = sorted(
+        (one for name, one in found.items() if not name.endswith(_WHY)),
+        reverse=True,
+    )
     total = 0
     for place, (_, size, path) in enumerate(kept):
         total += size
         if place >= QUARANTINE_MAX_FILES or total > QUARANTINE_MAX_BYTES:
             _remove(path)
             _remove(path + _WHY)
+
+
+def _held_by(entry: os.DirEntry[str], about: os.stat_result) -> int:
+    """The bytes of a file, or of a directory with all that is in it; looks no further than the cap."""
+    if not entry.is_dir(follow_symlinks=False):
+        return about.st_size
+    held = about.st_size
+    for below, directories, files in os.walk(entry.path):
+        for name in (*directories, *files):
+            # Something empty takes a place too.
+            held += max(os.lstat(os.path.join(below, name)).st_size, 1024)
+            if held > QUARANTINE_MAX_BYTES:
+                return held
+    return held
 
 
 def sweep_tmp(dirs: SpoolDirs, now: float) -> None:

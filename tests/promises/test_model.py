@@ -54,7 +54,7 @@ _DEEDS = (
     *["crash"] * 4,
     *["offer_again", "drop_malformed", "die", "register", "pass_time"],
     *["decide"] * 2,
-    *["widen", "narrow_again", "decide_while_it_waits", "sleep"],
+    *["widen", "narrow_again", "decide_while_it_waits", "sleep", "send_many"],
 )
 _EVENTS = ("tool_calls", "tool_calls", "prompts", "server_started")
 _COUNTS = st.tuples(
@@ -65,13 +65,14 @@ _HAND = st.tuples(
     st.sampled_from([1, 2, 7, MAX_SUM]),
     st.integers(0, 1),
 )
+_SOME_MERGE = st.sampled_from([[], ["merge"]])
 _MOSTLY = st.sampled_from([True, True, False])
 _ACTS = st.sampled_from(
     [["merge"], ["merge", "deliver"], ["deliver"], ["merge", "deliver", "tidy"], ["tidy"]]
 )
 _MALFORMED = (b"{", b'{"v":1}', b"[]", b"\xff", b'{"v":1,"v":1}')
 Draw = Callable[[Any], Any]
-_EXAMPLES = 600 if IS_THOROUGH else 30
+_EXAMPLES = 600 if IS_THOROUGH else 24
 # How often each thing happened that a run is for, and how often it must at least.
 _happened: Counter[str] = Counter()
 _LEAST = {"dropped": 40, "killed": 10, "killed after a hand-over": 5, "stored": 2, "emptied": 3}
@@ -128,7 +129,7 @@ class Machine(RuleBasedStateMachine):
 
     # --- hosts ------------------------------------------------------------------------------------
 
-    def _use(self, draw: Draw) -> None:
+    def _use(self, draw: Draw, *, is_dropped: bool | None = None) -> None:
         """A host counts, tells of an event, and drops sooner or later."""
         host = self._host(draw)
         for event, tool, ok, times in draw(st.lists(_COUNTS, min_size=1, max_size=3)):
@@ -136,7 +137,7 @@ class Machine(RuleBasedStateMachine):
                 self._tell(host, "stdio" if ok else "http")
             else:
                 self._count(host, event, f"{tool}.{self.era}", ok, times)
-        if draw(_MOSTLY):
+        if draw(_MOSTLY) if is_dropped is None else is_dropped:
             self._next()
             self._drain(host, None)
 
@@ -150,7 +151,9 @@ class Machine(RuleBasedStateMachine):
         self.hosts.remove(host)
         self.model.gone += host.weight
 
-    def _drop_by_hand(self, draw: Draw, event: str | None = None) -> None:
+    def _drop_by_hand(
+        self, draw: Draw, event: str | None = None, day: int | None = None, version: int = 0
+    ) -> None:
         """A writer in any language, whose clock and numbers may be odd."""
         facts = self.world.facts()
         stamp = facts.decision if draw(_MOSTLY) and facts.is_on else None
@@ -158,15 +161,17 @@ class Machine(RuleBasedStateMachine):
         tool = f"hand.{self.era}" if stamp is not None else "loose"
         drawn, count, errors = draw(_HAND)
         event = event or drawn
-        on = shift(facts.today, draw(st.sampled_from([0, 0, -1, -1, -1, 1, 2, -29, -30, -31, -40])))
+        days = st.sampled_from([0, 0, -1, -1, -1, 1, 2, -29, -30, -31, -40])
+        on = shift(facts.today, draw(days) if day is None else day)
+        of = f"2.0.{version}"
         lost = draw(st.sampled_from([{}, {}, {"cap": 3}, {"cap": 1, "error": 2}]))
         tells = [f"{on}T10:00:00.000Z"] if draw(st.booleans()) else []
-        content = Counter({(event, on, "2.0.0", tool, "count"): count})
-        content[event, on, "2.0.0", tool, "error_count"] = errors
-        content.update(("server_started", at, "2.0.0", "http", "") for at in tells)
+        content = Counter({(event, on, of, tool, "count"): count})
+        content[event, on, of, tool, "error_count"] = errors
+        content.update(("server_started", at, of, "http", "") for at in tells)
         said = deltas.delta(
             day=on,
-            envelope={"host_version": "2.0.0", "os": "linux", "runtime": "python", "ci": False},
+            envelope={"host_version": of, "os": "linux", "runtime": "python", "ci": False},
             counts=[[event, {"tool": tool}, {"count": count, "error_count": errors}]],
             events=[["server_started", at, {"transport": "http"}] for at in tells],
             lost=lost or None,
@@ -192,8 +197,10 @@ class Machine(RuleBasedStateMachine):
 
     def _decide(self, draw: Draw) -> None:
         mode = draw(st.sampled_from(["on", "off"]))
-        if draw(st.sampled_from([False, False, True])):
+        is_set_back = draw(st.booleans())
+        if is_set_back:
             # By their dates alone, what was counted before would be of this decision.
+            self._use(draw, is_dropped=False)
             self._pass(-DAY_S)
         facts = self.world.facts()
         self.world.tell(mode)
@@ -201,6 +208,9 @@ class Machine(RuleBasedStateMachine):
         if mode == "on":
             self.model.agreed = facts.registered
         _happened[mode] += 1
+        for host in self.hosts if is_set_back else ():
+            self._next()
+            self._drain(host, None)
 
     def _register(self, draw: Draw) -> None:
         name = draw(st.sampled_from(["narrow", "wide", "wide"]))
@@ -230,11 +240,23 @@ class Machine(RuleBasedStateMachine):
 
     def _sleep(self, draw: Draw) -> None:
         """A machine that sleeps for a month, and sends before it tidies."""
-        self._drop_by_hand(draw)
+        self._drop_by_hand(draw, day=0)
         self._act(["merge"], ["stored"], None)
-        self._pass(draw(st.integers(28, 31)) * DAY_S)
-        self._drop_by_hand(draw)
+        self._pass(draw(st.sampled_from([29, 30, 30, 31])) * DAY_S)
+        self._drop_by_hand(draw, day=-1)
+        self._act(
+            [*draw(_SOME_MERGE), draw(st.sampled_from(["deliver", "tidy"]))], ["stored"], None
+        )
+
+    def _send_many(self, draw: Draw) -> None:
+        """More batches than one minute takes: each envelope is one."""
+        for version in range(1, 9):
+            self._drop_by_hand(draw, day=-1, version=version)
+            self._next()
+        self._pass(60)
         self._act(["merge", "deliver"], ["stored"], None)
+        self._pass(draw(st.integers(1, 70)))
+        self._act(["deliver"], ["stored"], None)
 
     def _decide_while_it_waits(self, draw: Draw) -> None:
         """A batch that nobody answered for is there when the user decides."""
@@ -249,7 +271,6 @@ class Machine(RuleBasedStateMachine):
         days = draw(st.sampled_from([0, 0, 0, 0, -1, 29, 40, -40, 31]))
         if days and abs(self.world.clock.now() + days * DAY_S - NOON) < 100 * DAY_S:
             self._pass(days * DAY_S)
-            _happened["jump"] += 1
 
     # --- the daemon -------------------------------------------------------------------------------
 
@@ -362,6 +383,7 @@ class Machine(RuleBasedStateMachine):
 
     def _pass(self, seconds: float) -> None:
         self.world.clock.pass_s(seconds)
+        _happened["jump"] += abs(seconds) >= DAY_S
 
     def _next(self) -> None:
         """A moment later."""
