@@ -76,7 +76,9 @@ ENVELOPES_MAX_ROWS: Final = 1000
 # --- lifecycle -----------------------------------------------------------------------------------
 # After a hard kill the uptime is known to within one beat; a touch of one file a minute costs nothing.
 HEARTBEAT_INTERVAL_S: Final = 60.0
+# Starts and stops that are remembered: `status` shows the last, a person may look at some before.
 RUNS_MAX_ROWS: Final = 100
+# Age moves by the day and caps hold at once: what is left to tidy can wait an hour.
 RETENTION_INTERVAL_S: Final = 3600.0
 # A second daemon waits this long for the lock, so that `status` looking at it never turns one away.
 LOCK_PATIENCE_S: Final = 0.5
@@ -99,4 +101,5 @@ NOTICES_MAX_FILES: Final = 200
 LEFTOVER_S: Final = 3600.0
 
 # --- files the daemon reads ----------------------------------------------------------------------
+# A choice takes a few hundred bytes; a product's own file that holds more than settings is not one.
 STATE_FILE_MAX_BYTES: Final = 64 * 1024

@@ -1,9 +1,7 @@
 """The real pipeline of one home, as `support.model` knows it: hosts, daemon, gateway, and a kill.
 
 Everything is real (stub, files, SQLite, HTTP on loopback) but for the clock, and for a gateway that
-answers as it is told. A host is drained by hand: it has no thread of its own. A kill is an exception
-that nothing catches, raised at the n-th file operation or SQL statement; from then on every further
-step of what dies raises it too.
+answers as it is told. A host is drained by hand: it has no thread of its own.
 """
 
 from __future__ import annotations
@@ -14,13 +12,11 @@ import logging
 import os
 import shutil
 import sqlite3
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +27,8 @@ from tallyd_client._load import constants_of
 
 from support.answering import Answering
 from support.clock import FakeClock
-from support.model import Batch, Content, Decision, Facts, Key, Picture, Request, unix_of
+from support.counted import Batch, Content, Decision, Facts, Key, Picture, Request, unix_of
+from support.dying import Death, SteppingConnection, dying
 from support.pipeline import Pipeline
 from support.processes import DEMO_CONTRACT, environ_of
 
@@ -43,65 +40,6 @@ about = "How often a prompt was asked for."
 dimensions.tool = { type = "token", max = 64, cut = true, about = "The prompt's name." }
 measures = ["count", "error_count"]
 """
-_STEPS = {"open", "os.rename", "os.remove", "os.mkdir", "os.listdir", "os.scandir", "os.utime"}
-
-
-class Killed(BaseException):
-    """The process is dead: no handler of the product catches this."""
-
-
-@dataclass
-class Death:
-    """Kills before the `at`-th step, of all or of those of SQL alone."""
-
-    at: int
-    is_sql: bool = False
-    home: str = ""
-    is_dead: bool = False
-
-    def step(self, *, is_sql: bool) -> None:
-        if self.is_sql and not is_sql and not self.is_dead:
-            return
-        self.at -= 1
-        if self.at <= 0:
-            # Whoever is dead does nothing more.
-            self.is_dead = True
-            raise Killed
-
-
-# Who is to die, while somebody is.
-_dying: list[Death] = []
-
-
-def _step_of_sql() -> None:
-    for one in _dying:
-        one.step(is_sql=True)
-
-
-class _Connection(sqlite3.Connection):
-    """SQLite, with a step before each statement and each commit."""
-
-    def execute(self, *arguments: Any) -> sqlite3.Cursor:
-        _step_of_sql()
-        return super().execute(*arguments)
-
-    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
-        _step_of_sql()
-        return super().executemany(*arguments)
-
-    def commit(self) -> None:
-        _step_of_sql()
-        super().commit()
-
-
-def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
-    for one in _dying:
-        if event in _STEPS and arguments and one.home in str(arguments[0]):
-            one.step(is_sql=False)
-
-
-# A hook can never be taken away again; while nobody is to die it does nothing.
-sys.addaudithook(_on_event)
 
 
 def contract_texts(busy: str, unanswered: str) -> dict[str, bytes]:
@@ -150,7 +88,7 @@ class World:
         connect = sqlite3.connect
 
         def stepping(*arguments: Any, **more: Any) -> sqlite3.Connection:
-            made: sqlite3.Connection = connect(*arguments, **more, factory=_Connection)
+            made: sqlite3.Connection = connect(*arguments, **more, factory=SteppingConnection)
             return made
 
         sqlite3.connect = stepping  # type: ignore[assignment]
@@ -309,20 +247,6 @@ class World:
         digest = self.contracts[name].short_digest
         file = self.home / "state" / "notices" / PRODUCT / digest
         return unix_of(file.read_text().strip()) if file.exists() else None
-
-
-@contextmanager
-def dying(home: Path, death: Death | None) -> Iterator[None]:
-    """Inside, what works below `home` may die; on leaving, everything lives again."""
-    if death is not None:
-        death.home = str(home)
-        _dying.append(death)
-    try:
-        yield
-    except Killed:
-        pass
-    finally:
-        _dying.clear()
 
 
 def batch_of(body: bytes) -> Batch:
