@@ -109,6 +109,22 @@ def keep_beside(file: Path, ending: str) -> Path | None:
     return None
 
 
+def size_below(place: str, most: int) -> int:
+    """The bytes of a file, or of a directory with all that is in it; stops looking beyond `most`.
+
+    Raises OSError.
+    """
+    held = os.lstat(place).st_size
+    # A link is what it is itself: what it leads to is not ours to walk.
+    for below, directories, files in () if os.path.islink(place) else os.walk(place):
+        for name in (*directories, *files):
+            # Something empty takes a place too.
+            held += max(os.lstat(os.path.join(below, name)).st_size, 1024)
+            if held > most:
+                return held
+    return held
+
+
 def remove_tree(place: Path) -> None:
     """Remove a file, or a directory of files and itself. Best effort; safe to repeat."""
     try:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import Malformed, StateUnusable
-from tallyd.files import make_directory, remove_older
+from tallyd.files import make_directory, remove_older, size_below
 from tallyd.limits import (
     DELTA_MAX_BYTES,
     DELTA_NAME_MAX_CHARS,
@@ -195,7 +195,11 @@ def trim_quarantine(dirs: SpoolDirs) -> None:
     try:
         with os.scandir(dirs.bad) as entries:
             found = {
-                entry.name: (about.st_mtime, _held_by(entry, about), entry.path)
+                entry.name: (
+                    about.st_mtime,
+                    size_below(entry.path, QUARANTINE_MAX_BYTES),
+                    entry.path,
+                )
                 for entry in entries
                 for about in (entry.stat(follow_symlinks=False),)
             }
@@ -215,20 +219,6 @@ def trim_quarantine(dirs: SpoolDirs) -> None:
         if place >= QUARANTINE_MAX_FILES or total > QUARANTINE_MAX_BYTES:
             _remove(path)
             _remove(path + _WHY)
-
-
-def _held_by(entry: os.DirEntry[str], about: os.stat_result) -> int:
-    """The bytes of a file, or of a directory with all that is in it; looks no further than the cap."""
-    if not entry.is_dir(follow_symlinks=False):
-        return about.st_size
-    held = about.st_size
-    for below, directories, files in os.walk(entry.path):
-        for name in (*directories, *files):
-            # Something empty takes a place too.
-            held += max(os.lstat(os.path.join(below, name)).st_size, 1024)
-            if held > QUARANTINE_MAX_BYTES:
-                return held
-    return held
 
 
 def sweep_tmp(dirs: SpoolDirs, now: float) -> None:

@@ -57,6 +57,19 @@ def test_a_directory_counts_with_all_that_is_in_it(pipeline: Pipeline, what: str
     )
 
 
+def test_a_link_counts_as_itself_wherever_it_leads(pipeline: Pipeline):
+    elsewhere = pipeline.home / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "large").write_bytes(b"")
+    os.truncate(elsewhere / "large", QUARANTINE_MAX_BYTES + 1)
+    path = pipeline.drop()
+    path.unlink()
+    path.symlink_to(elsewhere)
+    pipeline.intake()
+
+    assert ([path.name, f"{path.name}.why"], ["large"]) == (_bad(pipeline), os.listdir(elsewhere))
+
+
 def test_a_reason_whose_file_never_came_goes(pipeline: Pipeline):
     """A kill between the two, and a writer at its cap that takes its file back: nobody needs the reason."""
     dirs = pipeline.view().spool
