@@ -92,6 +92,16 @@ def forget_deltas_before(sql: sqlite3.Connection, instant: float, rows: int = -1
     ).rowcount
 
 
+def keep_newest_deltas(sql: sqlite3.Connection, kept: int) -> None:
+    """Forget the oldest names beyond `kept`."""
+    if count_deltas(sql) > kept:
+        sql.execute(
+            "DELETE FROM delta WHERE id IN"
+            " (SELECT id FROM delta ORDER BY id DESC LIMIT -1 OFFSET ?)",
+            (kept,),
+        )
+
+
 def add_sums(sql: sqlite3.Connection, product: str, sums: Mapping[BucketKey, int]) -> None:
     """Add each sum to its bucket."""
     envelopes = {
@@ -118,14 +128,16 @@ def add_events(sql: sqlite3.Connection, product: str, events: Iterable[NewEvent]
     )
 
 
-def rows(sql: sqlite3.Connection, product: str, before_day: str = "9999") -> Iterator[Row]:
-    """Every bucket of days before `before_day`, oldest day first."""
+def rows(
+    sql: sqlite3.Connection, product: str, before_day: str = "9999", up_to: int = 2**63 - 1
+) -> Iterator[Row]:
+    """Every bucket of days before `before_day`, oldest day first; of envelopes up to that id."""
     found = sql.execute(
         "SELECT day, event, envelope.fields, dimensions, measure, value FROM bucket"
         " JOIN envelope ON envelope.id = envelope_id"
-        " WHERE bucket.product = ? AND day < ?"
+        " WHERE bucket.product = ? AND day < ? AND envelope_id <= ?"
         " ORDER BY day, envelope_id, event, dimensions, measure",
-        (product, before_day),
+        (product, before_day, up_to),
     )
     for (day, event, envelope, dimensions), group in groupby(found, key=lambda one: one[:4]):
         yield Row(
@@ -196,6 +208,30 @@ def count_sums(sql: sqlite3.Connection, product: str) -> int:
     return int(found[0])
 
 
+def count_envelopes(sql: sqlite3.Connection, product: str) -> int:
+    """How many distinct envelopes are stored."""
+    found = sql.execute("SELECT count(*) FROM envelope WHERE product = ?", (product,)).fetchone()
+    return int(found[0])
+
+
+def last_of_oldest_envelopes(sql: sqlite3.Connection, product: str, count: int) -> int:
+    """The id up to which the `count` oldest envelopes go; there are more than that."""
+    found = sql.execute(
+        "SELECT id FROM envelope WHERE product = ? ORDER BY id LIMIT 1 OFFSET ?",
+        (product, count - 1),
+    ).fetchone()
+    return int(found[0])
+
+
+def remove_envelopes(sql: sqlite3.Connection, product: str, up_to: int) -> int:
+    """Remove the envelopes up to that id with their buckets and events; returns how many events went."""
+    key = (product, up_to)
+    sql.execute("DELETE FROM bucket WHERE product = ? AND envelope_id <= ?", key)
+    gone = sql.execute("DELETE FROM event WHERE product = ? AND envelope_id <= ?", key).rowcount
+    sql.execute("DELETE FROM envelope WHERE product = ? AND id <= ?", key)
+    return gone
+
+
 def remove_rows(sql: sqlite3.Connection, product: str, gone: Iterable[Row]) -> None:
     """Remove these buckets."""
     sql.executemany(
@@ -213,6 +249,17 @@ def remove_rows(sql: sqlite3.Connection, product: str, gone: Iterable[Row]) -> N
             for row in gone
         ),
     )
+
+
+def remove_old_events(
+    sql: sqlite3.Connection, product: str, before_day: str, most: int = -1
+) -> int:
+    """Remove the single events of days before `before_day`, or so many; returns how many went."""
+    # As text, an instant comes after its own day.
+    return sql.execute(
+        "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE product = ? AND ts < ? LIMIT ?)",
+        (product, before_day, most),
+    ).rowcount
 
 
 def remove_oldest_events(sql: sqlite3.Connection, product: str, kept: int) -> int:

@@ -103,6 +103,22 @@ def keep_beside(file: Path, ending: str) -> Path | None:
     return None
 
 
+def size_below(place: str, most: int) -> int:
+    """The bytes of a file, or of a directory with all that is in it; stops looking beyond `most`.
+
+    Raises OSError.
+    """
+    held = os.lstat(place).st_size
+    # A link is what it is itself: what it leads to is not ours to walk.
+    for below, directories, files in () if os.path.islink(place) else os.walk(place):
+        for name in (*directories, *files):
+            # Something empty takes a place too.
+            held += max(os.lstat(os.path.join(below, name)).st_size, 1024)
+            if held > most:
+                return held
+    return held
+
+
 def remove_tree(place: Path) -> None:
     """Remove a file, or a directory of files and itself. Best effort; safe to repeat."""
     try:
@@ -119,6 +135,20 @@ def remove_tree(place: Path) -> None:
 def is_leftover(name: str) -> bool:
     """Whether a file of this name was written beside another and never renamed over it."""
     return _BESIDE.fullmatch(name) is not None
+
+
+def remove_oldest(directory: Path, kept: int) -> None:
+    """Keep the `kept` youngest files of `directory`. Best effort."""
+    try:
+        with os.scandir(directory) as entries:
+            found = sorted(
+                ((one.stat(follow_symlinks=False).st_mtime, one.path) for one in entries),
+                reverse=True,
+            )
+        for _, path in found[kept:]:
+            os.unlink(path)
+    except OSError:
+        return
 
 
 def remove_older(directory: Path, age_s: float, now: float, is_ours: Callable[[str], bool]) -> None:

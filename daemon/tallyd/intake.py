@@ -37,13 +37,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class IntakeCount:
-    """What one pass did: files looked at, merged, already known, set aside, older than the consent."""
+    """What one pass did: files looked at, merged, already known, set aside, older than the consent.
+
+    `rows` is how many sums and events it added to.
+    """
 
     seen: int = 0
     merged: int = 0
     known: int = 0
     quarantined: int = 0
     predating: int = 0
+    rows: int = 0
 
     def add(self, other: IntakeCount) -> None:
         """Add what another pass did."""
@@ -52,6 +56,7 @@ class IntakeCount:
         self.known += other.known
         self.quarantined += other.quarantined
         self.predating += other.predating
+        self.rows += other.rows
 
 
 @dataclass(slots=True)
@@ -187,6 +192,7 @@ def merge_batch(
     files.discard(predating)
     done.known, done.predating = len(known), len(predating)
     done.merged = len(ids) - done.known
+    done.rows = len(fold.sums) + len(fold.events)
     return done
 
 

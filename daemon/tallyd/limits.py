@@ -34,9 +34,18 @@ MERGE_BATCH_BYTES: Final = 1024 * 1024
 MAX_DAYS_AHEAD: Final = 1
 # A delta's name is remembered until its day is refused as too old anyway (30 days + tomorrow + today).
 DELTA_ID_DAYS: Final = 32
+# Names remembered, of all products together: 10,000 processes a day for 25 days, 8 MiB. What a name
+# protects from is a file that comes back after a kill or a power cut, which takes days at most.
+DELTA_NAMES_MAX_ROWS: Final = 250_000
+# Between two hourly looks at them, at most a tenth more.
+DELTA_NAMES_SLACK: Final = 25_000
 # Merged sums saturate at the largest integer every JSON reader holds exactly, so two of them always
 # fit SQLite's 64 bits.
 MAX_SUM: Final = 2**53 - 1
+
+# Sums and events that merges may add before the caps of their product are looked at again: half a
+# percent of the sums, a tenth of the events.
+CAPS_SLACK_ROWS: Final = 1000
 
 # --- waking up -----------------------------------------------------------------------------------
 # The slow timer: what a lost wake-up costs in latency. Daily counters need no more.
@@ -60,6 +69,8 @@ PACE_WINDOW_S: Final = 60.0
 RETRY_AFTER_MAX_S: Final = 86400.0
 # Batches awaiting a verdict, per product: 30 days of four full batches. Oldest go first.
 OUTBOX_MAX_BYTES: Final = 8 * 1024 * 1024
+# And at most so many of them, however small: 30 days of a batch for each of thirty envelopes.
+OUTBOX_MAX_BATCHES: Final = 1000
 # Rows of the ledger per product, and how many of the newest keep their body for `status` and people.
 LEDGER_MAX_ROWS: Final = 1000
 LEDGER_MAX_BODIES: Final = 30
@@ -67,13 +78,18 @@ LEDGER_MAX_BODIES: Final = 30
 EVENTS_MAX_ROWS: Final = 10_000
 # Stored sums per product, one per bucket and measure: a heavy product makes a tenth in 30 days.
 BUCKETS_MAX_SUMS: Final = 200_000
+# Distinct envelopes per product, each a batch of its own: a machine has a few dozen in 30 days (versions
+# of the host, times whether it ran in CI), and no more batches than these fit the outbox.
+ENVELOPES_MAX_ROWS: Final = 1000
 
 # --- lifecycle -----------------------------------------------------------------------------------
 # After a hard kill the uptime is known to within one beat; a touch of one file a minute costs nothing.
 HEARTBEAT_INTERVAL_S: Final = 60.0
 # A holder of the lock that left out four beats hangs, or its disk refuses even those.
 SILENT_AFTER_S: Final = 300.0
+# Starts and stops that are remembered: `status` shows the last, a person may look at some before.
 RUNS_MAX_ROWS: Final = 100
+# Age moves by the day and caps hold at once: what is left to tidy can wait an hour.
 RETENTION_INTERVAL_S: Final = 3600.0
 # The text of daemon.lock, which also says what is wrong now: one block of a disk, so that it can be
 # overwritten in place on a full one. Eight problems of 300 characters fit with what surrounds them.
@@ -106,6 +122,14 @@ FULL_BELOW_BYTES: Final = 64 * 1024
 DAMAGED_DAYS: Final = 30
 # A second damage so soon after the first is the disk's: the daemon ends instead of beginning anew.
 DAMAGE_PAUSE_S: Final = 600.0
+# --- requests and notices -------------------------------------------------------------------------
+# Requests for a flush that one round answers: a person has one or two terminals, each answer is synced
+# to disk, and a round comes every FLUSH_LOOK_S. A request names products, its answer has counts and a
+# problem for each: a thousand products in 64 B each.
+FLUSH_MAX_REQUESTS: Final = 100
+FLUSH_REQUEST_MAX_BYTES: Final = 64 * 1024
+# Files in `state/notices/<product>`, one or two per version of its contract: years of releases.
+NOTICES_MAX_FILES: Final = 200
 
 # --- leftovers -----------------------------------------------------------------------------------
 # What a killed process left beside its files is swept after an hour, in seconds: between create and
@@ -113,6 +137,5 @@ DAMAGE_PAUSE_S: Final = 600.0
 LEFTOVER_S: Final = 3600.0
 
 # --- files the daemon reads ----------------------------------------------------------------------
+# A choice takes a few hundred bytes; a product's own file that holds more than settings is not one.
 STATE_FILE_MAX_BYTES: Final = 64 * 1024
-# Names of products on one side, counts and a problem for each on the other: of a thousand products, 64 B each.
-REQUEST_MAX_BYTES: Final = 64 * 1024

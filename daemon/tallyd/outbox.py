@@ -66,13 +66,15 @@ def waiting(sql: sqlite3.Connection, product: str) -> list[Batch]:
     return _select(sql, product, "ORDER BY id")
 
 
-def past_cap(sql: sqlite3.Connection, product: str, max_bytes: int) -> list[Batch]:
-    """The oldest batches that must go so that the rest fits `max_bytes`."""
+def past_cap(
+    sql: sqlite3.Connection, product: str, max_bytes: int, max_batches: int
+) -> list[Batch]:
+    """The oldest batches that must go so that the rest fits both caps."""
     kept = 0
     over = []
-    for one in _select(sql, product, "ORDER BY id DESC"):
+    for place, one in enumerate(_select(sql, product, "ORDER BY id DESC")):
         kept += len(one.body)
-        if kept > max_bytes:
+        if kept > max_bytes or place >= max_batches:
             over.append(one)
     return over
 

@@ -8,6 +8,7 @@ at a time, so the database has one writer.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -25,7 +26,9 @@ from tallyd.errors import (
     in_words,
 )
 from tallyd.limits import (
+    CAPS_SLACK_ROWS,
     DELIVERY_LOOK_S,
+    DELTA_NAMES_SLACK,
     FIRST_SEND_JITTER_S,
     INTERVAL_JITTER,
     RETRY_AFTER_MAX_S,
@@ -80,6 +83,8 @@ class Passes:
         self._writer = CapacityLimiter(1)
         self._delivering = Lock()
         self._unusable: dict[str, str] = {}
+        self._names_since_sweep = 0
+        self._added: Counter[str] = Counter()
 
     async def in_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run blocking work off the event loop, one piece at a time."""
@@ -198,11 +203,11 @@ class Passes:
                 view = await self.in_thread(self._look, view.name)
                 if not view.consent.is_on:
                     break
-                done.add(
-                    await self.in_thread(
-                        intake.merge_batch, self._store, view, files, reader, self._clock.now()
-                    )
+                count = await self.in_thread(
+                    intake.merge_batch, self._store, view, files, reader, self._clock.now()
                 )
+                done.add(count)
+                await self.in_thread(self._keep_caps, view, count)
             is_empty = not files
         if is_empty:
             await self.in_thread(keep_agreement, view, self._around, is_spool_empty=True)
@@ -225,7 +230,9 @@ class Passes:
             await self.in_thread(self._ask_for_notice, view)
             if view.gate.is_open:
                 await self.in_thread(retention.keep_to_decision, self._store, view)
+                await self.in_thread(retention.lose_old, self._store, view, self._clock.now())
                 delivery.sealed = await self.in_thread(self._seal, view)
+                await self.in_thread(retention.keep_caps, self._store, view)
                 delivery.sent = await sender.send_all(
                     self._store,
                     lambda: self._look(product),
@@ -239,6 +246,20 @@ class Passes:
             await self.in_thread(self._plan_next, view, delivery.sent)
             raise
         await self.in_thread(self._plan_next, view, delivery.sent)
+
+    def _keep_caps(self, view: ProductView, merged: intake.IntakeCount) -> None:
+        """Caps hold where something is added: a flood does not wait for the hourly tidying.
+
+        To count what is there takes longer than most merges; so each look leaves room for some.
+        """
+        self._added[view.name] += merged.rows
+        if self._added[view.name] > CAPS_SLACK_ROWS:
+            retention.keep_caps(self._store, view)
+            del self._added[view.name]
+        self._names_since_sweep += merged.merged
+        if self._names_since_sweep > DELTA_NAMES_SLACK:
+            retention.keep_names(self._store)
+            self._names_since_sweep = 0
 
     async def _keep_bounds_of(self, view: ProductView) -> None:
         paths, now = self._around.paths, self._clock.now()

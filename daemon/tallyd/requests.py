@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tallyd.chance import random_uuid
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.files import read_regular, replace_file
-from tallyd.limits import REQUEST_MAX_BYTES
+from tallyd.limits import FLUSH_MAX_REQUESTS, FLUSH_REQUEST_MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -68,9 +68,9 @@ def wait(
 
 
 def pending(paths: Paths) -> list[Path]:
-    """The requests that wait for an answer."""
+    """The requests that wait for an answer, as many as one round answers."""
     try:
-        return sorted(
+        found = sorted(
             file
             for file in paths.flush_requests.iterdir()
             if not file.name.startswith(".")
@@ -79,6 +79,7 @@ def pending(paths: Paths) -> list[Path]:
         )
     except OSError:
         return []
+    return found[:FLUSH_MAX_REQUESTS]
 
 
 def answer(request: Path, result: Mapping[str, object]) -> None:
@@ -90,6 +91,6 @@ def _read(file: Path) -> object:
     """What a request or an answer says; None for what nobody of ours wrote."""
     try:
         # A pipe would hold the daemon, and no answer of ours is longer.
-        return json.loads(read_regular(file, REQUEST_MAX_BYTES) or b"null")
+        return json.loads(read_regular(file, FLUSH_REQUEST_MAX_BYTES) or b"null")
     except (OSError, ValueError, RecursionError):
         return None

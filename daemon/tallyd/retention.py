@@ -1,8 +1,9 @@
 """Retention: everything stays bounded, and what a crash left behind is swept.
 
 Two passes, both safe to repeat: `keep_bounds` for one product (age and caps of buckets, events,
-outbox, ledger, quarantine, tmp), `sweep` for what all share (remembered names, leftovers). The
-oldest goes first and is counted by cause in the same transaction. `purge` and `keep_to_decision`
+outbox, ledger, quarantine, tmp), `sweep` for what all share (remembered names, leftovers). They run
+hourly; `keep_caps` alone runs wherever something is added, so that no flood in between goes far beyond.
+The oldest goes first and is counted by cause in the same transaction. `purge` and `keep_to_decision`
 remove what a user's choice forbids to keep.
 """
 
@@ -15,13 +16,17 @@ from tallyd import buckets, damage, decisions, ledger, losses, outbox, reserve, 
 from tallyd.contract.days import oldest_day
 from tallyd.contract.model import Rollup
 from tallyd.errors import StateFull
-from tallyd.files import is_leftover, remove_older, remove_tree
+from tallyd.files import is_leftover, remove_older, remove_oldest, remove_tree
 from tallyd.limits import (
     BUCKETS_MAX_SUMS,
     DAMAGED_DAYS,
     DELTA_ID_DAYS,
+    DELTA_NAMES_MAX_ROWS,
+    ENVELOPES_MAX_ROWS,
     EVENTS_MAX_ROWS,
     LEFTOVER_S,
+    NOTICES_MAX_FILES,
+    OUTBOX_MAX_BATCHES,
     OUTBOX_MAX_BYTES,
     PIECE_ROWS,
 )
@@ -46,7 +51,30 @@ def keep_bounds(store: Store, view: ProductView, paths: Paths, now: float) -> No
     spool.sweep_tmp(view.spool, now)
     remove_older(view.choice_file.parent, LEFTOVER_S, now, is_leftover)
     remove_older(view.notice_dir, LEFTOVER_S, now, _is_notice_leftover)
+    # An old version's notice would only be shown again, should that version come back.
+    remove_oldest(view.notice_dir, NOTICES_MAX_FILES)
     spool.trim_quarantine(view.spool)
+
+
+def keep_caps(store: Store, view: ProductView) -> None:
+    """Bring what waits of one product within its caps. Raises StateUnusable."""
+    with store.transaction() as sql:
+        _keep_caps(sql, view)
+
+
+def keep_names(store: Store) -> None:
+    """Bring the names of merged deltas within their cap. Raises StateUnusable."""
+    with store.transaction() as sql:
+        buckets.keep_newest_deltas(sql, DELTA_NAMES_MAX_ROWS)
+
+
+def lose_old(store: Store, view: ProductView, now: float) -> None:
+    """Lose what is older than the contract's window, before a seal puts it beside what is not.
+
+    A batch expires with the oldest that is in it. Raises StateUnusable.
+    """
+    with store.transaction() as sql:
+        _lose_old(sql, view, now)
 
 
 def purge(store: Store, product: str, paths: Paths) -> None:
@@ -127,6 +155,7 @@ def sweep(store: Store, paths: Paths, now: float) -> None:
     """Forget names that age protects by now; remove what killed processes left beside their files."""
     before = now - DELTA_ID_DAYS * 86400
     _in_pieces(store, paths, lambda sql, rows: buckets.forget_deltas_before(sql, before, rows))
+    keep_names(store)
     damage.remove(paths, now - DAMAGED_DAYS * 86400)
     # Flush requests and their answers: nobody waits that long.
     remove_older(paths.flush_requests, LEFTOVER_S, now, lambda _: True)
@@ -140,22 +169,48 @@ def _is_notice_leftover(name: str) -> bool:
 
 def _trim(sql: sqlite3.Connection, view: ProductView, now: float, rows: int) -> int:
     """Remove what is too old or too much, at most `rows` of each; how many went."""
-    gone = _drop_days(sql, view, oldest_day(now, view.contract.endpoint.max_age_days), rows)
-    gone += _cap_rows(sql, view, rows)
-    gone += _cap_events(sql, view, rows)
-    # A batch is as large as hundreds of rows.
-    batches = max(1, rows // PIECE_ROWS) if rows > 0 else None
-    for cause, over in (
-        (Cause.AGE, outbox.expired(sql, view.name, now)),
-        (Cause.CAP, outbox.past_cap(sql, view.name, OUTBOX_MAX_BYTES)),
-    ):
-        for batch in over[:batches]:
-            outbox.lose(sql, batch, cause)
-            gone += 1
+    gone = _lose_old(sql, view, now, rows)
+    for batch in outbox.expired(sql, view.name, now)[: _batches(rows)]:
+        outbox.lose(sql, batch, Cause.AGE)
+        gone += 1
+    gone += _keep_caps(sql, view, rows)
     if rows < 0 or not gone:
         ledger.trim(sql, view.name)
         buckets.remove_unused_envelopes(sql, view.name)
     return gone
+
+
+def _batches(rows: int) -> int | None:
+    """As many batches as weigh that many rows: one is as large as hundreds."""
+    return max(1, rows // PIECE_ROWS) if rows > 0 else None
+
+
+def _keep_caps(sql: sqlite3.Connection, view: ProductView, rows: int = -1) -> int:
+    gone = _cap_envelopes(sql, view, rows)
+    gone += _cap_rows(sql, view, rows)
+    gone += _cap_events(sql, view, rows)
+    batches, size = outbox.size(sql, view.name)
+    if batches > OUTBOX_MAX_BATCHES or size > OUTBOX_MAX_BYTES:
+        over = outbox.past_cap(sql, view.name, OUTBOX_MAX_BYTES, OUTBOX_MAX_BATCHES)
+        for batch in over[: _batches(rows)]:
+            outbox.lose(sql, batch, Cause.CAP)
+            gone += 1
+    return gone
+
+
+def _cap_envelopes(sql: sqlite3.Connection, view: ProductView, most: int) -> int:
+    over = buckets.count_envelopes(sql, view.name) - ENVELOPES_MAX_ROWS
+    if over > 0:
+        buckets.remove_unused_envelopes(sql, view.name)
+        over = buckets.count_envelopes(sql, view.name) - ENVELOPES_MAX_ROWS
+    if over <= 0:
+        return 0
+    over = min(over, most) if most > 0 else over
+    last = buckets.last_of_oldest_envelopes(sql, view.name, over)
+    lost = _counted(view, buckets.rows(sql, view.name, up_to=last))
+    lost += buckets.remove_envelopes(sql, view.name, last)
+    losses.add(sql, view.name, {Cause.CAP: lost})
+    return over
 
 
 def _cap_rows(sql: sqlite3.Connection, view: ProductView, most: int) -> int:
@@ -171,17 +226,20 @@ def _cap_rows(sql: sqlite3.Connection, view: ProductView, most: int) -> int:
     return len(gone)
 
 
-def _drop_days(sql: sqlite3.Connection, view: ProductView, before_day: str, most: int) -> int:
+def _lose_old(sql: sqlite3.Connection, view: ProductView, now: float, most: int = -1) -> int:
+    before_day = oldest_day(now, view.contract.endpoint.max_age_days)
+    events = buckets.remove_old_events(sql, view.name, before_day, most)
+    losses.add(sql, view.name, {Cause.AGE: events})
     old = buckets.rows(sql, view.name, before_day)
     if most < 0:
         lost = _counted(view, old)
         buckets.remove_sealed(sql, view.name, before_day, last_event=0)
         losses.add(sql, view.name, {Cause.AGE: lost})
-        return 0
+        return events
     gone = list(islice(old, most))
     buckets.remove_rows(sql, view.name, gone)
     losses.add(sql, view.name, {Cause.AGE: _counted(view, gone)})
-    return len(gone)
+    return events + len(gone)
 
 
 def _counted(view: ProductView, rows: Iterable[buckets.Row]) -> int:
@@ -189,7 +247,12 @@ def _counted(view: ProductView, rows: Iterable[buckets.Row]) -> int:
     lost = 0
     for row in rows:
         rollup = view.contract.events.get(row.event)
-        lost += row.measures.get(rollup.primary, 0) if isinstance(rollup, Rollup) else 0
+        # An event that is listed no more has no primary measure: the largest stands for it.
+        lost += (
+            row.measures.get(rollup.primary, 0)
+            if isinstance(rollup, Rollup)
+            else max(row.measures.values(), default=0)
+        )
     return lost
 
 

@@ -128,6 +128,8 @@ def settle(store: Store, ready: Ready, answer: Answer, now: float) -> Verdict:
             detail=answer.detail,
             keep_body=outbox.holds(sql, batch.batch_id),
         )
+        # Not only by the hour: each row may hold a whole body.
+        ledger.trim(sql, batch.product)
         match verdict:
             case Verdict.DELIVERED:
                 outbox.remove(sql, batch.batch_id)

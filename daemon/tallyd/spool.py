@@ -19,7 +19,7 @@ from tallyd.contract.digest import blake2b
 from tallyd.contract.frozen import Frozen
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import Malformed, refused
-from tallyd.files import make_directory, remove_older
+from tallyd.files import make_directory, remove_older, size_below
 from tallyd.limits import (
     DELTA_MAX_BYTES,
     LEFTOVER_S,
@@ -244,15 +244,25 @@ def trim_quarantine(dirs: SpoolDirs) -> None:
     """Keep the newest of `bad/` within its cap, each file together with its reason."""
     try:
         with os.scandir(dirs.bad) as entries:
-            kept = [
-                (about.st_mtime, about.st_size, entry.path)
+            found = {
+                entry.name: (
+                    about.st_mtime,
+                    size_below(entry.path, QUARANTINE_MAX_BYTES),
+                    entry.path,
+                )
                 for entry in entries
-                if not entry.name.endswith(_WHY)
                 for about in (entry.stat(follow_symlinks=False),)
-            ]
+            }
     except OSError:
         return
-    kept.sort(reverse=True)
+    # A reason without its file: a kill came between the two, and its writer took the file back.
+    for name, (_, _, path) in found.items():
+        if name.endswith(_WHY) and name.removesuffix(_WHY) not in found:
+            _remove(path)
+    kept = sorted(
+        (one for name, one in found.items() if not name.endswith(_WHY)),
+        reverse=True,
+    )
     total = 0
     for place, (_, size, path) in enumerate(kept):
         total += size
