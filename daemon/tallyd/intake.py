@@ -128,11 +128,10 @@ def _is_covered(delta: Delta, view: ProductView) -> bool:
 def _set_aside(entry: NewEntry, view: ProductView, reason: str) -> bool:
     """Quarantine one file. Where that is refused it stays, is met again, and stops no other."""
     try:
-        spool.quarantine(entry, view.spool, reason)
+        return spool.quarantine(entry, view.spool, reason)
     except StateUnusable as problem:
         _log.warning(logs.line("quarantine_failed", product=view.name, why=problem))
         return False
-    return True
 
 
 def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, now: float) -> None:

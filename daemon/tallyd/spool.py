@@ -154,11 +154,14 @@ def discard(entry: NewEntry) -> None:
         ) from error
 
 
-def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
+def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> bool:
     """Set a malformed file aside in `bad/`, with the reason in `<name>.why`; the oldest there go.
 
-    Raises StateUnusable when the rename is refused.
+    False when it is gone. Raises StateUnusable when the rename is refused.
     """
+    if not os.path.lexists(entry.path):
+        # Listed by two passes at once, and the other one has set it aside already.
+        return False
     # A hostile name may be too long for ".why" or not be text at all: it gets one of ours.
     name = entry.name if entry.dropped_at is not None else f"unnamed-{entry.id & (2**64 - 1):016x}"
     make_directory(dirs.bad)
@@ -171,11 +174,13 @@ def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
         os.rename(entry.path, target)
     except FileNotFoundError:
         _remove(target + _WHY)
+        return False
     except OSError as error:
         raise StateUnusable(
             f"{entry.path} cannot be set aside: {error.strerror}", "make the spool writable"
         ) from error
     trim_quarantine(dirs)
+    return True
 
 
 def _write_reason(file: str, name: str, reason: str) -> None:
