@@ -21,12 +21,18 @@ PRODUCT = "tallyd-demo"
 DROPS = (1, 2, 4)
 
 
+# The demo's contract, with as many requests as a contract may allow.
+TEXT = DEMO_CONTRACT.read_bytes().replace(
+    b"[consent]", b"max_requests_per_minute = 60\n\n[consent]", 1
+)
+
+
 @cache
 def contract() -> dict[str, Any]:
-    """The demo's contract as a host has it: built."""
+    """The contract as a host has it: built."""
     from tallyd_client._load import constants_of
 
-    return constants_of(DEMO_CONTRACT.read_bytes())
+    return constants_of(TEXT)
 
 
 def drop_some(looks_at_cap: bool) -> None:

@@ -21,16 +21,16 @@ from pathlib import Path
 from crash.lab import Ended, Lab, Outcome, ask, ask_and_wait
 from crash.scenarios import Scenario
 
-# All that touch a disk, a socket or the event loop; memory, clocks and locks in memory change nothing
-# that a restart sees. A name with "?" need not exist on this machine.
+# All that change a disk, a socket or the event loop, and those that read them. Calls that only look
+# (stat, lseek, getsockopt) or map memory change nothing that a restart could see: a kill before one of
+# them is a kill before the next of these. A name with "?" need not exist on this machine.
 CALLS = (
     *("?open", "openat", "?openat2", "?creat", "close", "read", "?readv", "pread64", "write", "?writev"),
     *("pwrite64", "?pwritev", "fsync", "fdatasync", "?sync_file_range", "ftruncate", "?fallocate"),
-    *("?rename", "?renameat", "renameat2", "?unlink", "unlinkat", "?mkdir", "mkdirat", "?rmdir"),
+    *("?rename", "?renameat", "?renameat2", "?unlink", "unlinkat", "?mkdir", "mkdirat", "?rmdir"),
     *("?link", "linkat", "?symlink", "?chmod", "fchmod", "fchmodat", "utimensat", "fcntl", "flock"),
-    *("getdents64", "?stat", "?lstat", "fstat", "?newfstatat", "statx", "?access", "faccessat"),
-    *("socket", "connect", "sendto", "sendmsg", "recvfrom", "recvmsg", "shutdown", "getsockopt"),
-    *("?epoll_wait", "epoll_pwait", "epoll_ctl", "?poll", "ppoll", "mmap", "munmap", "lseek"),
+    *("getdents64", "socket", "connect", "sendto", "sendmsg", "recvfrom", "recvmsg", "shutdown"),
+    *("?epoll_wait", "epoll_pwait", "epoll_ctl", "?poll", "ppoll"),
 )
 THREADS = ("main", "worker")
 _CALL = re.compile(r"^(?:\d+ +)?(\w+)\(")
@@ -39,41 +39,57 @@ _CALL = re.compile(r"^(?:\d+ +)?(\w+)\(")
 def kills(
     lab: Lab, scenario: Scenario, mode: str, *, every: int = 1, first: int = 0, wrong: str | None = None
 ) -> Iterator[Outcome]:
-    """Each `every`-th of all (thread, call, n) of a flush, a run or a drop."""
+    """Each `every`-th of all (thread, call, n) of a flush or a run."""
     for thread, call, number in points(lab, scenario, mode, wrong)[first::every]:
         yield lab.kill(
             Outcome(f"outside {mode}", scenario.seed, f"{thread} {call} {number}", wrong),
             scenario,
-            lambda home, at=(thread, call, number): _run(lab, home, mode, at, wrong),  # type: ignore[misc]
+            lambda home, at=(thread, call, number): run_to(lab, home, mode, at, wrong),  # type: ignore[misc]
         )
 
 
 def points(lab: Lab, scenario: Scenario, mode: str, wrong: str | None) -> list[tuple[str, str, int]]:
     """Every (thread, call, n) of one undisturbed run."""
     found = []
-    for thread in THREADS if mode != "drop" else THREADS[:1]:
+    for thread in THREADS:
         for call, times in traced(lab, scenario, mode, thread, wrong).items():
             found += [(thread, call, number) for number in range(1, times + 1)]
     return found
 
 
 def traced(
-    lab: Lab, scenario: Scenario, mode: str, thread: str, wrong: str | None = None
+    lab: Lab,
+    scenario: Scenario,
+    mode: str,
+    thread: str,
+    wrong: str | None = None,
+    *,
+    cap: bool = False,
 ) -> Counter[str]:
     """How often one thread makes each call, in an undisturbed run."""
     with lab.copy(scenario) as home:
         log = home / "trace"
-        ended = _traced_run(lab, home, mode, thread, wrong, "-o", str(log))
+        ended = _traced_run(lab, home, mode, thread, wrong, "-o", str(log), cap=cap)
         assert ended.code == 0, (home / "log").read_text()
         return Counter(
             match[1] for line in log.read_text().splitlines() if (match := _CALL.match(line))
         )
 
 
-def _run(lab: Lab, home: Path, mode: str, at: tuple[str, str, int], wrong: str | None) -> Ended:
+def run_to(
+    lab: Lab,
+    home: Path,
+    mode: str,
+    at: tuple[str, str, int],
+    wrong: str | None,
+    *,
+    cap: bool = False,
+) -> Ended:
+    """Run it until that thread makes that call for the n-th time."""
     thread, call, number = at
     inject = f"inject={call}:signal=KILL:when={number}"
-    return _traced_run(lab, home, mode, thread, wrong, "-o", os.devnull, "-e", inject, calls=(call,))
+    where = ("-o", os.devnull, "-e", inject)
+    return _traced_run(lab, home, mode, thread, wrong, *where, calls=(call,), cap=cap)
 
 
 def _traced_run(
@@ -84,10 +100,11 @@ def _traced_run(
     wrong: str | None,
     *how: str,
     calls: tuple[str, ...] = CALLS,
+    cap: bool = False,
 ) -> Ended:
     if mode == "run":
         ask(home)
-    pid = lab.zygote.fork(mode, lab.environ(home), stop=thread, wrong=wrong)
+    pid = lab.zygote.fork(mode, lab.environ(home), stop=thread, wrong=wrong, cap=cap)
     stopped = lab.zygote.wait(pid)
     if stopped.code is not None:
         return stopped

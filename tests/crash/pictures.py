@@ -36,6 +36,7 @@ class Picture:
     leftovers: list[str] = field(default_factory=list)
     # Ids that were sent with more than one text, and texts that were sent under more than one id.
     changed: list[str] = field(default_factory=list)
+    # Events `daemon_started`, and runs; wanted are so many events for each run.
     starts: int = 0
     runs: int = 0
 
@@ -137,6 +138,8 @@ def compare(seen: Picture, wanted: Picture) -> list[str]:
         faults.append(f"leftover: {seen.waiting_days - wanted.waiting_days} not sealed")
     if seen.batches_waiting > wanted.batches_waiting:
         faults.append(f"leftover: {seen.batches_waiting} batches not sent")
+    if seen.starts != seen.runs * wanted.starts:
+        faults.append(f"sum: {seen.starts} starts told of {seen.runs} runs")
     if seen.ledger > LEDGER_MAX_ROWS:
         faults.append(f"bound: {seen.ledger} rows in the ledger")
     if seen.quarantined != wanted.quarantined:

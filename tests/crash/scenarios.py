@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from support.deltas import delta, drop, name_of
-from support.processes import DEMO_CONTRACT, environ_of
+from support.processes import environ_of
 from tallyd import choices, notices
 from tallyd.contract import Contract, parse_contract
 from tallyd.limits import OUTBOX_MAX_BYTES
 from tallyd.paths import Paths
 from tallyd.registry import Registry
 
+from crash.hosts import TEXT
 from crash.pictures import LEDGER_MAX_ROWS, Picture
 
 DEMO, TWO = "tallyd-demo", "tallyd-two"
@@ -51,6 +52,15 @@ def draw(seed: int, home: Path, flush: _FLUSH, features: tuple[str, ...] | None 
     scenario = Scenario(seed, home)
     _Drawing(scenario, chance, features).draw(flush)
     return scenario
+
+
+def register(paths: Paths, product: str, shown_at: float) -> Contract:
+    """Register the hosts' contract for `product`, with its notice shown (Unix s)."""
+    text = TEXT.replace(b'name = "tallyd-demo"', f'name = "{product}"'.encode())
+    contract = parse_contract(text, f"{product}.toml")
+    Registry(paths).add(contract)
+    notices.mark_shown(contract, paths, shown_at)
+    return contract
 
 
 class _Drawing:
@@ -104,11 +114,7 @@ class _Drawing:
             self.refuse_all(on)
 
     def register(self, product: str) -> Contract:
-        text = DEMO_CONTRACT.read_bytes().replace(b'name = "tallyd-demo"', b'name = "%s"' % product.encode())
-        contract = parse_contract(text, f"{product}.toml")
-        Registry(self.paths).add(contract)
-        notices.mark_shown(contract, self.paths, self.now - 3600)
-        return contract
+        return register(self.paths, product, self.now - 3600)
 
     def choose_answers(self) -> None:
         answers = self.chance.choice((("204",), ("204",), ("503", "204"), ("400",), ("lost", "204"), ("none",)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -47,6 +48,8 @@ def _files_first(state: Path) -> None:
 
 
 def _sums(sql: sqlite3.Connection) -> dict[str, int]:
+    if sql.execute("PRAGMA user_version").fetchone()[0] == 0:
+        return {}  # no tables yet
     rows = sql.execute(
         "SELECT product, sum(n) FROM (SELECT product, value AS n FROM bucket UNION ALL"
         " SELECT product, 1 FROM event UNION ALL SELECT product, total FROM loss) GROUP BY product"
@@ -59,7 +62,7 @@ def _grown(before: dict[str, int], after: dict[str, int]) -> list[str]:
 
 
 class _NamesLater:
-    """A connection that keeps the statements on remembered names for later."""
+    """A connection that keeps the statements on remembered names for later, row by row."""
 
     def __init__(self, sql: sqlite3.Connection) -> None:
         self._sql = sql
@@ -76,14 +79,14 @@ class _NamesLater:
 
     def executemany(self, statement: str, rows: Any) -> Any:
         if _OF_NAMES.match(statement):
-            kept = list(rows)
-            self.later.append(lambda: self._sql.executemany(statement, kept))
+            for row in list(rows):
+                self.later.append(lambda row=row: self._sql.execute(statement, row))
             return None
         return self._sql.executemany(statement, rows)
 
 
 def _names_later(state: Path) -> None:
-    """Sums are committed first, and the names of their deltas in a transaction of their own."""
+    """Sums are committed first, and then the names of their deltas, each in a transaction of its own."""
     from tallyd.store import Store
 
     right = Store.transaction
@@ -93,10 +96,9 @@ def _names_later(state: Path) -> None:
         with right(self) as sql:
             between = _NamesLater(sql)
             yield between  # type: ignore[misc]
-        if between.later:
+        for one in between.later:
             with right(self):
-                for one in between.later:
-                    one()
+                one()
 
     Store.transaction = transaction  # type: ignore[method-assign]
 
@@ -164,12 +166,60 @@ def _file_in_place(_: Path) -> None:
     _drop._publish = publish
 
 
+def _weak_sync(state: Path, word: str) -> None:
+    right = sqlite3.connect
+
+    class Weak(sqlite3.Connection):
+        def execute(self, statement: str, *parameters: Any) -> Any:
+            is_it = "PRAGMA synchronous" in statement
+            return super().execute(f"PRAGMA synchronous = {word}" if is_it else statement, *parameters)
+
+    sqlite3.connect = lambda *args, **more: right(*args, factory=Weak, **more)  # type: ignore[assignment, misc]
+
+
+def _sync_never(state: Path) -> None:
+    """Commits are not synced at all."""
+    _weak_sync(state, "OFF")
+
+
+def _sync_at_checkpoint(state: Path) -> None:
+    """Commits are synced when the log is copied back, not one by one: SQLite's NORMAL."""
+    _weak_sync(state, "NORMAL")
+
+
+def _no_file_sync(_: Path) -> None:
+    """Small files are renamed into place without a sync of their text."""
+    right = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            right(descriptor)
+
+    os.fsync = fsync  # type: ignore[assignment]
+
+
+def _no_rename_sync(_: Path) -> None:
+    """Small files are renamed into place without a sync of the name."""
+    right = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            right(descriptor)
+
+    os.fsync = fsync  # type: ignore[assignment]
+
+
 WRONG: dict[str, Callable[[Path], None]] = {
     "files_first": _files_first,
     "names_later": _names_later,
     "out_first": _out_first,
     "new_id_each_time": _new_id_each_time,
     "file_in_place": _file_in_place,
+    "sync_never": _sync_never,
+    "sync_at_checkpoint": _sync_at_checkpoint,
+    "no_file_sync": _no_file_sync,
+    "no_rename_sync": _no_rename_sync,
 }
-# Those of the daemon; the last one is a host's.
+# Those of the daemon that a kill can tell; the next is a host's, the last four need a power cut.
 OF_THE_DAEMON = tuple(WRONG)[:4]
+UNTIL_A_POWER_CUT = tuple(WRONG)[5:]
