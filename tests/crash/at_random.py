@@ -20,11 +20,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.processes import wait_for
-
 from crash import pictures
 from crash.lab import REQUEST, Lab, Outcome, ask, program_environ
 from crash.scenarios import Scenario
+from support.processes import wait_for
 
 # The daemon's clock moves on by this from start to start, so that the rate limit lets it send.
 _STEP_S = 5
@@ -87,7 +86,9 @@ def kills(lab: Lab, seed: int, number: int, *, wrong: str | None = None) -> Iter
         longest_s = _whole_s(lab, scenario)
         for place in range(min(number, ROUND)):
             how = _kill_one(lab, home, place, chance, longest_s, wrong)
-            outcome = Outcome("random run", seed, f"{place} after {how[0] * 1000:.1f} ms", wrong, how[1])
+            outcome = Outcome(
+                "random run", seed, f"{place} after {how[0] * 1000:.1f} ms", wrong, how[1]
+            )
             if chance.randrange(_HOST_ONE_IN) == 0:
                 chance.choice(hosts[-3:]).kill()
                 hosts.append(_Host(lab, home, f"h{len(hosts)}", chance.choice((-1, 1))))
@@ -126,9 +127,12 @@ def _kill_one(
     environ = _environ(lab, home, place)
     if wrong is None and chance.randrange(_FRESH_ONE_IN) == 0:
         log = (home / "log").open("ab")
-        with log, subprocess.Popen(
-            [sys.executable, "-m", "tallyd", "run"], env=environ, stdout=log, stderr=log
-        ) as fresh:
+        with (
+            log,
+            subprocess.Popen(
+                [sys.executable, "-m", "tallyd", "run"], env=environ, stdout=log, stderr=log
+            ) as fresh,
+        ):
             after_s = chance.random() * (longest_s * 1.2 + 0.5)
             time.sleep(after_s)
             fresh.kill()
@@ -144,10 +148,8 @@ def _wrong_at_the_end(
     lab: Lab, scenario: Scenario, hosts: list[_Host], wrong: str | None
 ) -> list[str]:
     home = scenario.home
-    faults = []
-    for _ in range(2):
-        if lab.flush(home, wrong, TALLYD_CLOCK_AHEAD="10800") != 0:
-            faults.append("ended: the recovery did not")
+    codes = [lab.flush(home, wrong, TALLYD_CLOCK_AHEAD="10800") for _ in range(2)]
+    faults = [f"ended: the recovery by {code}" for code in codes if code != 0]
     (home / "state" / "flush" / REQUEST).unlink(missing_ok=True)
     (home / "state" / "flush" / f"{REQUEST}.answer").unlink(missing_ok=True)
     seen = pictures.take(home, lab.gateway.homes[home.name])

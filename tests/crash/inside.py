@@ -10,7 +10,13 @@ from crash.scenarios import Scenario
 
 
 def kills(
-    lab: Lab, scenario: Scenario, mode: str, *, every: int = 1, first: int = 1, wrong: str | None = None
+    lab: Lab,
+    scenario: Scenario,
+    mode: str,
+    *,
+    every: int = 1,
+    first: int = 1,
+    wrong: str | None = None,
 ) -> Iterator[Outcome]:
     """Every `every`-th step, until it gets through; the last outcome is no kill."""
     at = first

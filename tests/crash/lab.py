@@ -21,11 +21,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from support.processes import ROOT, STUB, environ_of
-
 from crash import pictures, scenarios
 from crash.gateway import Gateway, listening
 from crash.scenarios import Scenario
+from support.processes import ROOT, STUB, environ_of
 
 # Recovery runs two hours later, so that what is swept after one hour must be gone.
 _LATER_S = "7200"

@@ -20,7 +20,16 @@ from crash.scenarios import Scenario
 
 _CALLS = (
     *("?open", "openat", "write", "pwrite64", "?pwritev", "?writev", "fsync", "fdatasync"),
-    *("ftruncate", "?unlink", "unlinkat", "?rename", "?renameat", "?renameat2", "connect", "sendto"),
+    *(
+        "ftruncate",
+        "?unlink",
+        "unlinkat",
+        "?rename",
+        "?renameat",
+        "?renameat2",
+        "connect",
+        "sendto",
+    ),
 )
 _LINE = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)( resumed>|\()(.*)$")
 _OF_FD = re.compile(r"^\d+<([^>]*)>")

@@ -25,7 +25,18 @@ from crash.scenarios import Scenario
 # (stat, lseek, getsockopt) or map memory change nothing that a restart could see: a kill before one of
 # them is a kill before the next of these. A name with "?" need not exist on this machine.
 CALLS = (
-    *("?open", "openat", "?openat2", "?creat", "close", "read", "?readv", "pread64", "write", "?writev"),
+    *(
+        "?open",
+        "openat",
+        "?openat2",
+        "?creat",
+        "close",
+        "read",
+        "?readv",
+        "pread64",
+        "write",
+        "?writev",
+    ),
     *("pwrite64", "?pwritev", "fsync", "fdatasync", "?sync_file_range", "ftruncate", "?fallocate"),
     *("?rename", "?renameat", "?renameat2", "?unlink", "unlinkat", "?mkdir", "mkdirat", "?rmdir"),
     *("?link", "linkat", "?symlink", "?chmod", "fchmod", "fchmodat", "utimensat", "fcntl", "flock"),
@@ -37,7 +48,13 @@ _CALL = re.compile(r"^(?:\d+ +)?(\w+)\(")
 
 
 def kills(
-    lab: Lab, scenario: Scenario, mode: str, *, every: int = 1, first: int = 0, wrong: str | None = None
+    lab: Lab,
+    scenario: Scenario,
+    mode: str,
+    *,
+    every: int = 1,
+    first: int = 0,
+    wrong: str | None = None,
 ) -> Iterator[Outcome]:
     """Each `every`-th of all (thread, call, n) of a flush or a run."""
     for thread, call, number in points(lab, scenario, mode, wrong)[first::every]:
@@ -48,7 +65,9 @@ def kills(
         )
 
 
-def points(lab: Lab, scenario: Scenario, mode: str, wrong: str | None) -> list[tuple[str, str, int]]:
+def points(
+    lab: Lab, scenario: Scenario, mode: str, wrong: str | None
+) -> list[tuple[str, str, int]]:
     """Every (thread, call, n) of one undisturbed run."""
     found = []
     for thread in THREADS:
@@ -117,7 +136,7 @@ def _traced_run(
 
 @contextmanager
 def held(thread: int, *how: str) -> Iterator[None]:
-    """strace has hold of this one thread while inside; it lets go when the thread is gone."""
+    """Strace has hold of this one thread while inside; it lets go when the thread is gone."""
     tracer = subprocess.Popen(
         ["strace", "-p", str(thread), *how], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
     )

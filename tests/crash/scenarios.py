@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crash.hosts import TEXT
+from crash.pictures import LEDGER_MAX_ROWS, Picture
 from support.deltas import delta, drop, name_of
 from support.processes import environ_of
 from tallyd import choices, notices
@@ -22,9 +24,6 @@ from tallyd.contract import Contract, parse_contract
 from tallyd.limits import OUTBOX_MAX_BYTES
 from tallyd.paths import Paths
 from tallyd.registry import Registry
-
-from crash.hosts import TEXT
-from crash.pictures import LEDGER_MAX_ROWS, Picture
 
 DEMO, TWO = "tallyd-demo", "tallyd-two"
 _FLUSH = Callable[[Path, tuple[str, ...]], None]
@@ -117,7 +116,9 @@ class _Drawing:
         return register(self.paths, product, self.now - 3600)
 
     def choose_answers(self) -> None:
-        answers = self.chance.choice((("204",), ("204",), ("503", "204"), ("400",), ("lost", "204"), ("none",)))
+        answers = self.chance.choice(
+            (("204",), ("204",), ("503", "204"), ("400",), ("lost", "204"), ("none",))
+        )
         if self._features is not None:
             answers = ("204",)
         if self.has("over the cap", 2):
@@ -129,7 +130,11 @@ class _Drawing:
     def drop_before(self, product: str, *, is_on: bool) -> list[Path]:
         """What a flush of long ago has merged: tomorrow's stay, earlier days lie in the outbox."""
         known = []
-        for version, day in (("1.0.0", self.tomorrow), ("1.0.1", self.day(-3)), ("1.0.2", self.day(-2))):
+        for version, day in (
+            ("1.0.0", self.tomorrow),
+            ("1.0.1", self.day(-3)),
+            ("1.0.2", self.day(-2)),
+        ):
             file = self.drop(product, day, f"before-{day}", version, is_on=is_on)
             if day == self.tomorrow:
                 known.append(file)
@@ -160,11 +165,16 @@ class _Drawing:
                 more["events"] = [["server_started", ts, {"transport": "stdio"}]]
                 self.wanted.events[product, ts] += is_on
             if self.chance.random() < 0.4:
-                more["lost"] = {"cap": self.chance.randint(1, 9), "error": self.chance.randint(1, 9)}
+                more["lost"] = {
+                    "cap": self.chance.randint(1, 9),
+                    "error": self.chance.randint(1, 9),
+                }
                 for cause, count in more["lost"].items():
                     self.lose(product, cause, count * is_on)
             tool = self.chance.choice(("search", "fetch"))
-            self.drop(product, day, tool, self.chance.choice(("1.0.3", "1.0.4")), is_on=is_on, **more)
+            self.drop(
+                product, day, tool, self.chance.choice(("1.0.3", "1.0.4")), is_on=is_on, **more
+            )
         for day, event, cause in (
             (self.day(5), "tool_calls", "future"),
             (self.day(-40), "tool_calls", "age"),
@@ -172,7 +182,9 @@ class _Drawing:
         ):
             if self.chance.random() < 0.3:
                 counts = [[event, {"tool": "x"}, {"count": 7}]]
-                drop(self.state, delta(product, day=day, counts=counts), product=product, at=self.now)
+                drop(
+                    self.state, delta(product, day=day, counts=counts), product=product, at=self.now
+                )
                 self.lose(product, cause, 7 * is_on)
         for content in (b"{malformed", b"x" * 70_000, b"[]"):
             if self.chance.random() < 0.3:

@@ -172,7 +172,9 @@ def _weak_sync(state: Path, word: str) -> None:
     class Weak(sqlite3.Connection):
         def execute(self, statement: str, *parameters: Any) -> Any:
             is_it = "PRAGMA synchronous" in statement
-            return super().execute(f"PRAGMA synchronous = {word}" if is_it else statement, *parameters)
+            return super().execute(
+                f"PRAGMA synchronous = {word}" if is_it else statement, *parameters
+            )
 
     sqlite3.connect = lambda *args, **more: right(*args, factory=Weak, **more)  # type: ignore[assignment, misc]
 

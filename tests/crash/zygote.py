@@ -31,7 +31,13 @@ _PR_SET_PDEATHSIG = 1
 _LOADED = (
     *("anyio._backends._asyncio", "httpx", "httpcore", "h11", "certifi", "encodings.idna"),
     *("encodings.utf_8_sig", "importlib.resources", "importlib.resources._legacy", "stringprep"),
-    *("tallyd.cli.here", "tallyd.cli.look", "tallyd.cli.run", "tallyd.clock", "tallyd.contract.diff"),
+    *(
+        "tallyd.cli.here",
+        "tallyd.cli.look",
+        "tallyd.cli.run",
+        "tallyd.clock",
+        "tallyd.contract.diff",
+    ),
     *("tallyd.contract.intersect", "tallyd.registry", "tallyd.render", "tallyd.requests"),
     *("tallyd.service", "tallyd.settings", "tallyd.wakeups"),
     *("tallyd_client._drain", "tallyd_client._introduce", "tallyd_client._rare"),
@@ -106,7 +112,7 @@ def _fork(order: dict[str, Any]) -> tuple[int, mmap.mmap]:
             _be_child(order, shared)
         except SystemExit as ended:
             os._exit(int(ended.code or 0))
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - told in the log of the home
             sys.excepthook(*sys.exc_info())
             sys.stderr.flush()
         finally:
