@@ -79,7 +79,7 @@ def kills(lab: Lab, seed: int, number: int, *, wrong: str | None = None) -> Iter
         file.unlink()
     (home / "state" / "spool" / "tallyd-demo" / "new" / "not-a-name").unlink(missing_ok=True)
     lab.gateway.homes[home.name].answers = (*chance.choices(_ANSWERS, k=5000), "204")
-    lab.gateway.delay_s = lambda: chance.random() * 0.01
+    lab.gateway.delay_s = lambda: chance.random() * 0.03
     hosts = [_Host(lab, home, f"h{place}", days) for place, days in enumerate((-1, 1, -1))]
     try:
         wait_for(lambda: all(one.counts() for one in hosts))

@@ -32,6 +32,13 @@ def kills(
         at += every
 
 
+def hand_overs(lab: Lab, scenario: Scenario, wrong: str) -> tuple[int, int]:
+    """The steps at which a flush first removes a delta, and first makes a connection."""
+    with lab.copy(scenario) as home:
+        ended = _run(lab, home, "flush", 0, wrong)
+    return ended.removed_at, ended.connected_at
+
+
 def _run(lab: Lab, home: Path, mode: str, at: int, wrong: str | None) -> Ended:
     if mode == "run":
         ask(home)

@@ -33,11 +33,17 @@ PATIENCE_S = 60.0
 
 @dataclass
 class Ended:
-    """How a child ended, and how many steps it had taken; `code` None: it has only stopped."""
+    """How a child ended; `code` None: it has only stopped, and `thread` is the worker that did it.
+
+    `files` and `sql` are the steps that it had taken; the step that first removed a delta, and the one
+    that first made a connection, are 0 when none did.
+    """
 
     code: int | None
     files: int
     sql: int
+    removed_at: int
+    connected_at: int
     thread: int
 
 
@@ -81,8 +87,7 @@ class Zygote:
 
     def wait(self, pid: int) -> Ended:
         """Wait until it stops or ends."""
-        said = self._ask({"wait": pid})
-        return Ended(said["ended"], said["files"], said["sql"], said["thread"])
+        return Ended(**self._ask({"wait": pid}))
 
     def close(self) -> None:
         self._process.communicate()

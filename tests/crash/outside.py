@@ -53,11 +53,11 @@ def kills(
     mode: str,
     *,
     every: int = 1,
-    first: int = 0,
     wrong: str | None = None,
+    only: tuple[str, ...] = CALLS,
 ) -> Iterator[Outcome]:
-    """Each `every`-th of all (thread, call, n) of a flush or a run."""
-    for thread, call, number in points(lab, scenario, mode, wrong)[first::every]:
+    """Each `every`-th of all (thread, call, n) of a flush or a run; of some calls `only`."""
+    for thread, call, number in points(lab, scenario, mode, wrong, only)[::every]:
         yield lab.kill(
             Outcome(f"outside {mode}", scenario.seed, f"{thread} {call} {number}", wrong),
             scenario,
@@ -66,13 +66,14 @@ def kills(
 
 
 def points(
-    lab: Lab, scenario: Scenario, mode: str, wrong: str | None
+    lab: Lab, scenario: Scenario, mode: str, wrong: str | None, only: tuple[str, ...] = CALLS
 ) -> list[tuple[str, str, int]]:
     """Every (thread, call, n) of one undisturbed run."""
     found = []
     for thread in THREADS:
         for call, times in traced(lab, scenario, mode, thread, wrong).items():
-            found += [(thread, call, number) for number in range(1, times + 1)]
+            if only is CALLS or call in only:
+                found += [(thread, call, number) for number in range(1, times + 1)]
     return found
 
 

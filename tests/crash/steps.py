@@ -20,21 +20,28 @@ _FILE_EVENTS = {
 _OTHER_EVENTS = {"fcntl.flock", "socket.connect"}
 
 
-def arm(home: str, last_step: int | None, note: Callable[[int, int], None]) -> None:
-    """Count steps from here on, and die before step `last_step`; tell `note` (files, statements)."""
-    files = statements = 0
+def arm(home: str, last_step: int | None, note: Callable[[int, int, int, int], None]) -> None:
+    """Count steps from here on, and die before step `last_step`.
+
+    `note` is told (files, statements, first step that removed a delta, first that made a connection).
+    """
+    files = statements = removed_at = connected_at = 0
 
     def step() -> None:
-        note(files, statements)
+        note(files, statements, removed_at, connected_at)
         if files + statements == last_step:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def on_event(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal files
+        nonlocal files, removed_at, connected_at
         if event in _OTHER_EVENTS or (
             event in _FILE_EVENTS and arguments and home in os.fsdecode(_path(arguments[0]))
         ):
             files += 1
+            if event == "socket.connect":
+                connected_at = connected_at or files + statements
+            elif event == "os.remove" and "/new/" in os.fsdecode(_path(arguments[0])):
+                removed_at = removed_at or files + statements
             step()
 
     def on_statement(_: str) -> None:

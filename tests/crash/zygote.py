@@ -4,7 +4,7 @@ A kill needs a fresh process, and an interpreter with tallyd, httpx and a TLS co
 half a second. So this one loads them once and then obeys JSON lines on stdin, answered on stdout:
 
     {"do": "flush" | "run" | "drop", "environ": …, "at": n, "wrong": …, "stop": …}  →  {"pid": …}
-    {"wait": pid}  →  {"ended": code, or null when it has only stopped, "files": n, "sql": n, "thread": n}
+    {"wait": pid}  →  {"code": null when it has only stopped, "files": n, "sql": n, … (see `Ended` in `lab`)}
 
 The child is what the command line would be: `tallyd flush`, `tallyd run`, or a host that drops. With
 `at` it kills itself before its n-th step (see `steps`). With `stop` ("main" or "worker") it stops
@@ -15,6 +15,7 @@ deliberately wrong ordering (see `wrong`). Children die with this process.
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import mmap
@@ -42,7 +43,8 @@ _LOADED = (
     *("tallyd.service", "tallyd.settings", "tallyd.wakeups"),
     *("tallyd_client._drain", "tallyd_client._introduce", "tallyd_client._rare"),
 )
-_COUNTS = struct.Struct("@qqq")
+_NAMES = ("files", "sql", "removed_at", "connected_at", "thread")
+_COUNTS = struct.Struct("@qqqqq")
 
 
 def _warm() -> None:
@@ -53,6 +55,8 @@ def _warm() -> None:
 
     transport._load()
     hosts.contract()
+    # What is loaded stays, and no child goes through it again.
+    gc.freeze()
 
 
 def _be_child(order: dict[str, Any], shared: mmap.mmap) -> None:
@@ -70,8 +74,8 @@ def _be_child(order: dict[str, Any], shared: mmap.mmap) -> None:
     if order.get("stop") == "worker":
         _stop_in_worker(shared)
 
-    def note(files: int, sql: int) -> None:
-        shared[: _COUNTS.size] = _COUNTS.pack(files, sql, 0)
+    def note(*counts: int) -> None:
+        shared[: _COUNTS.size] = _COUNTS.pack(*counts, 0)
 
     if order.get("count"):
         steps.arm(home, order.get("at"), note)
@@ -97,7 +101,7 @@ def _stop_in_worker(shared: mmap.mmap) -> None:
     def run(self: WorkerThread) -> None:
         seen.append(threading.get_native_id())
         if len(seen) == 1:
-            shared[: _COUNTS.size] = _COUNTS.pack(0, 0, seen[0])
+            shared[: _COUNTS.size] = _COUNTS.pack(0, 0, 0, 0, seen[0])
             os.kill(os.getpid(), signal.SIGSTOP)
         right(self)
 
@@ -133,10 +137,10 @@ def main() -> None:
         if "wait" in order:
             pid = order["wait"]
             _, how = os.waitpid(pid, os.WUNTRACED)
-            files, sql, thread = _COUNTS.unpack(children[pid][: _COUNTS.size])
+            counts = _COUNTS.unpack(children[pid][: _COUNTS.size])
             is_over = not os.WIFSTOPPED(how)
-            ended = os.waitstatus_to_exitcode(how) if is_over else None
-            said = {"ended": ended, "files": files, "sql": sql, "thread": thread}
+            said = {"code": os.waitstatus_to_exitcode(how) if is_over else None}
+            said |= dict(zip(_NAMES, counts, strict=True))
             if is_over:
                 children.pop(pid).close()
         else:
