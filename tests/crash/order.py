@@ -163,6 +163,8 @@ def _problems(disk: _Disk, one: Event) -> list[str]:
             found.append("a batch leaves before the commit of its seal is synced")
         if disk.renamed_in:
             found.append("a batch leaves before the id that it bears is synced")
+    if one.act == "write" and one.file == LOG and disk.renamed_in:
+        found.append("a commit relies on a name that is not synced")
     if one.act == "rename" and "/bad/" not in one.target and one.file in disk.unsynced:
         found.append("a file is put in place before it is synced")
     if one.act == "write" and one.file == DATABASE and LOG in disk.unsynced:
