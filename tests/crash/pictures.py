@@ -69,7 +69,8 @@ def take(home: Path, heard: Heard) -> Picture:
             (row[0] for row in sql.execute("SELECT count(*) FROM ledger GROUP BY product")),
             default=0,
         )
-        seen.runs = sql.execute("SELECT count(*) FROM run").fetchone()[0]
+        # The newest rows stay, numbered one after another.
+        seen.runs = sql.execute("SELECT coalesce(max(id), 0) FROM run").fetchone()[0]
         sql.close()
     seen.changed = [one for one, bodies in sent.items() if len(bodies) > 1]
     for body in texts.values():
