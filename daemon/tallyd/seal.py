@@ -16,7 +16,7 @@ from tallyd import buckets, losses, outbox
 from tallyd.batch import Batch
 from tallyd.body import NIL_UUID, Body, WireEvent, canonical
 from tallyd.buckets import ID_KEY
-from tallyd.contract.days import day_of, instant, unix_of
+from tallyd.contract.days import day_of, instant, oldest_day, unix_of
 from tallyd.contract.model import Rollup
 from tallyd.contract.screen import screen_counts, screen_envelope, screen_event
 from tallyd.limits import BODY_MAX_BYTES, MAX_SUM
@@ -46,18 +46,19 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a freeze would make, and the counts that it would find unlisted by now."""
+    """What a freeze would make, and the counts that it would find unlisted, or too old, by now."""
 
     batches: list[Planned]
     unlisted: int
+    aged: int
 
 
 def freeze(store: Store, view: ProductView, machine_id: str, now: float) -> int:
     """Move every finished day, and every single event, into the outbox; returns how many batches."""
     today = day_of(now)
     with store.transaction() as sql:
-        planned = plan(sql, view.contract, today)
-        losses.add(sql, view.name, {Cause.SCREENED: planned.unlisted})
+        planned = plan(sql, view.contract, today, now)
+        losses.add(sql, view.name, {Cause.SCREENED: planned.unlisted, Cause.AGE: planned.aged})
         lost = losses.take_unsent(sql, view.name) if planned.batches and _tells_losses(view) else {}
         for one in planned.batches:
             batch_id = str(uuid.uuid4())
@@ -71,8 +72,8 @@ def freeze(store: Store, view: ProductView, machine_id: str, now: float) -> int:
 def is_due(store: Store, view: ProductView, now: float) -> bool:
     """Whether there is something to freeze."""
     with store.reading() as sql:
-        planned = plan(sql, view.contract, day_of(now))
-    return bool(planned.batches or planned.unlisted)
+        planned = plan(sql, view.contract, day_of(now), now)
+    return bool(planned.batches or planned.unlisted or planned.aged)
 
 
 def preview(store: Store, view: ProductView, now: float) -> tuple[bytes, bool] | None:
@@ -89,24 +90,29 @@ def preview(store: Store, view: ProductView, now: float) -> tuple[bytes, bool] |
             return narrow_body(view.contract, waiting.body)[0], True
         lost = losses.peek_unsent(sql, view.name) if _tells_losses(view) else {}
         for before_day in (day_of(now), "9999"):
-            planned = plan(sql, view.contract, before_day)
+            planned = plan(sql, view.contract, before_day, now)
             if planned.batches:
-                if planned.unlisted and _tells_losses(view):
-                    unlisted = lost.get(Cause.SCREENED, 0) + planned.unlisted
-                    lost = dict(sorted({**lost, Cause.SCREENED: unlisted}.items()))
+                if _tells_losses(view):
+                    found = {Cause.SCREENED: planned.unlisted, Cause.AGE: planned.aged}
+                    for cause, count in found.items():
+                        if count:
+                            lost = dict(sorted({**lost, cause: lost.get(cause, 0) + count}.items()))
                 machine_id = NIL_UUID if view.machine_id is None else view.machine_id
                 first = planned.batches[0]
                 return _batch(view.contract, first, machine_id, NIL_UUID, now, lost).body, False
     return None
 
 
-def plan(sql: sqlite3.Connection, contract: Contract, before_day: str) -> Plan:
+def plan(sql: sqlite3.Connection, contract: Contract, before_day: str, now: float) -> Plan:
     """The batches that buckets of days before `before_day` and all single events come to.
 
-    Screened once more: the contract may have become narrower since they were counted.
+    Screened once more: the contract may have become narrower since they were counted. What a gateway
+    would refuse for its age is left out, or the whole batch that it is in would be too old.
     """
+    max_age_days = contract.endpoint.max_age_days
+    oldest, earliest = oldest_day(now, max_age_days), now - max_age_days * 86400
     groups: dict[tuple[str, str | None], Planned] = {}
-    unlisted = 0
+    unlisted = aged = 0
 
     def group(envelope: Mapping[str, object], day: str) -> list[WireEvent]:
         kept, _ = screen_envelope(contract, envelope, day)
@@ -120,12 +126,18 @@ def plan(sql: sqlite3.Connection, contract: Contract, before_day: str) -> Plan:
         if event is None:
             unlisted += 1
             continue
+        if (unix_of(one.ts) or now) < earliest:
+            aged += 1
+            continue
         group(one.envelope, day).append(WireEvent(one.event, one.ts, event.properties))
     for row in buckets.rows(sql, contract.product, before_day):
         rollup = contract.events.get(row.event)
         counts = screen_counts(contract, row.event, row.dimensions, row.measures, row.day)
         if counts is None or not isinstance(rollup, Rollup):
             unlisted += max(row.measures.values(), default=0)
+            continue
+        if row.day < oldest:
+            aged += counts.measures[rollup.primary]
             continue
         parts = list(rollup_events(rollup, row.day, counts.dimensions, counts.measures))
         unlisted += counts.measures[rollup.primary] - sum(part.counted for part in parts)
@@ -135,7 +147,7 @@ def plan(sql: sqlite3.Connection, contract: Contract, before_day: str) -> Plan:
         for whole in groups.values()
         for chunk in _chunks(contract, whole.envelope, whole.events)
     ]
-    return Plan(batches, unlisted)
+    return Plan(batches, unlisted, aged)
 
 
 def _chunks(

@@ -10,7 +10,7 @@ from support.deltas import delta, tool_calls
 from support.pipeline import Pipeline, Tally
 from tallyd import outbox, seal
 from tallyd.batch import Batch
-from tallyd.contract.days import shift_day
+from tallyd.contract.days import day_of, shift_day
 from tallyd.limits import BODY_MAX_BYTES
 
 
@@ -203,3 +203,23 @@ def test_a_contract_that_became_narrower_takes_effect_before_the_seal(pipeline: 
     ]
     assert shown is not None
     assert (body["lost"], json.loads(shown[0])["lost"]) == ({"screened": 1}, {"screened": 1})
+
+
+def test_what_is_too_old_by_now_takes_nothing_else_with_it(pipeline: Pipeline):
+    """A machine was off for a month: the day it went off is lost, and only that."""
+    pipeline.drop(delta(counts=[tool_calls(count=7)]))
+    pipeline.drop(
+        delta(
+            counts=[], events=[["server_started", f"{TODAY}T12:00:00.000Z", {"transport": "stdio"}]]
+        )
+    )
+    pipeline.intake()
+    pipeline.clock.pass_s(40 * DAY_S)
+    yesterday = day_of(pipeline.clock.now() - DAY_S)
+    pipeline.drop(delta(day=yesterday, counts=[tool_calls(count=5)]))
+    pipeline.intake()
+
+    assert pipeline.seal() == 1
+
+    (batch,) = pipeline.read(lambda sql: outbox.waiting(sql, "tallyd-demo"))
+    assert (batch.counted, batch.lost) == (5, {"age": 8})
