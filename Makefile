@@ -10,12 +10,13 @@ export PIP_ROOT_USER_ACTION := ignore
 
 SECONDS ?= 60
 
-.PHONY: help demo test race thorough fuzz bench bench-peers bench-docs incident check format lint types layers fix requirements clean
+.PHONY: help demo test crash race thorough fuzz bench bench-peers bench-docs incident check format lint types layers fix requirements clean
 
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
 	@echo "make test          run the tests"
 	@echo "make test-pythons  the quick tests on the other Pythons installed"
+	@echo "make crash         kill a flush, a daemon and hosts KILLS times (10000), from SEED (1) on"
 	@echo "make race          say no before every single step of a flush and of a drop"
 	@echo "make thorough      try every property with all its examples"
 	@echo "make fuzz          look for inputs that break a reader, SECONDS=60 each (Linux on x86-64)"
@@ -33,6 +34,12 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@$(PYTHON) -m pytest
+
+# Every injector, for KILLS kills; each kill is a line of $(VENV)/crash.jsonl, the figures come last.
+SEED := 1
+KILLS := 10000
+crash: $(VENV)/.dev
+	@PYTHONPATH=tests $(PYTHON) -m crash.sweep --seed $(SEED) --kills $(KILLS) > $(VENV)/crash.jsonl
 
 # `tallyd off` before every single step; the suite tries every fourth.
 race: $(VENV)/.dev

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tallyd.errors import StateUnusable, refused
@@ -36,7 +37,7 @@ def make_directory(directory: Path) -> None:
 
 
 def replace_file(file: Path, content: bytes, *, only_if: Callable[[], bool] = lambda: True) -> None:
-    """Put `content` in place of `file` (0600, its directory 0700).
+    """Put `content` in place of `file` (0600, its directory 0700), so that a power cut keeps it.
 
     `only_if` is asked at the last moment, right before the rename. Raises StateUnusable, also when
     it says no.
@@ -58,6 +59,22 @@ def replace_file(file: Path, content: bytes, *, only_if: Callable[[], bool] = la
             raise
     except OSError as error:
         raise refused(f"{file} cannot be written", error) from error
+    _sync_directory(file.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Let a rename outlast a power cut: a "no" must not become a yes again.
+
+    Best effort: everybody sees the new text by now, and where this is refused no second try helps.
+    """
+    if os.name == "nt":
+        return
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read_regular(file: Path, max_bytes: int, *, may_be_link: bool = False) -> bytes | None:

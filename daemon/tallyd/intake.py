@@ -220,11 +220,10 @@ class _Cover:
 def _set_aside(files: NewFiles, entry: NewEntry, view: ProductView, reason: str) -> bool:
     """Quarantine one file. Where that is refused it stays, is met again, and stops no other."""
     try:
-        spool.quarantine(files, entry, view.spool, reason)
+        return spool.quarantine(files, entry, view.spool, reason)
     except StateUnusable as problem:
         _log.warning(logs.line("quarantine_failed", product=view.name, why=problem))
         return False
-    return True
 
 
 def _derived_id(contract: Contract, about: About) -> str | None:

@@ -147,6 +147,14 @@ class NewFiles:
             except OSError as error:
                 raise refused(f"{self.path_of(entry)} cannot be removed", error) from error
 
+    def holds(self, entry: NewEntry) -> bool:
+        """Whether it still stands there."""
+        try:
+            os.stat(self._before + entry.name, dir_fd=self._at, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
     def move(self, entry: NewEntry, target: str) -> None:
         """Rename it. Raises OSError."""
         os.rename(self._before + entry.name, target, src_dir_fd=self._at)
@@ -206,11 +214,14 @@ def list_new(product: str, dirs: SpoolDirs) -> NewFiles:
     return NewFiles(product, directory, names, descriptor)
 
 
-def quarantine(files: NewFiles, entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
+def quarantine(files: NewFiles, entry: NewEntry, dirs: SpoolDirs, reason: str) -> bool:
     """Set a malformed file aside in `bad/`, with the reason in `<name>.why`; the oldest there go.
 
-    Raises StateUnusable when the rename is refused.
+    False when it is gone. Raises StateUnusable when the rename is refused.
     """
+    if not files.holds(entry):
+        # Listed by two passes at once, and the other one has set it aside already.
+        return False
     # A hostile name may be too long for ".why" or not be text at all: it gets one of ours.
     name = entry.name if entry.dropped_at is not None else f"unnamed-{files.id_of(entry)[6:].hex()}"
     make_directory(dirs.bad)
@@ -223,9 +234,11 @@ def quarantine(files: NewFiles, entry: NewEntry, dirs: SpoolDirs, reason: str) -
         files.move(entry, target)
     except FileNotFoundError:
         _remove(target + _WHY)
+        return False
     except OSError as error:
         raise refused(f"{files.path_of(entry)} cannot be set aside", error) from error
     trim_quarantine(dirs)
+    return True
 
 
 def _write_reason(file: str, name: str, reason: str) -> None:

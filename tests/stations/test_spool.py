@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
+import anyio
 import pytest
 from support.clock import NOON
 from support.deltas import delta, name_of
@@ -186,3 +187,17 @@ def test_directories_and_files_are_for_the_user_alone(pipeline: Pipeline):
         if mode != ("0o700" if (pipeline.home / path).is_dir() else "0o600")
     }
     assert wrong == {}
+
+
+def test_a_file_that_two_passes_listed_at_once_is_set_aside_once(pipeline: Pipeline):
+    """A daemon that merges while somebody flushes lists `new/` twice before either pass has moved it."""
+    pipeline.drop(b"not json", name="not-a-name")
+
+    async def two_at_once() -> None:
+        async with anyio.create_task_group() as passes:
+            passes.start_soon(pipeline.passes.merge_all)
+            passes.start_soon(pipeline.passes.merge_all)
+
+    anyio.run(two_at_once)
+
+    assert Tally(bad=1, lost={"malformed": 1}) == pipeline.tally()
