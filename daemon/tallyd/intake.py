@@ -9,12 +9,11 @@ handed a view of a product whose consent is on.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tallyd import buckets, logs, losses, spool
+from tallyd import buckets, losses, spool
 from tallyd.body import canonical
 from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.fields import Hash
@@ -35,18 +34,20 @@ if TYPE_CHECKING:
     from tallyd.store import Store
 
 
-_log = logging.getLogger(__name__)
-
-
 @dataclass(slots=True)
 class IntakeCount:
-    """What one pass did: files looked at, merged, already known, set aside, older than the consent."""
+    """What one pass did: files looked at, merged, already known, set aside, older than the consent.
+
+    `stuck` ones could be neither removed nor set aside; `why` tells of the first of them.
+    """
 
     seen: int = 0
     merged: int = 0
     known: int = 0
     quarantined: int = 0
     predating: int = 0
+    stuck: int = 0
+    why: str = ""
 
     def add(self, other: IntakeCount) -> None:
         """Add what another pass did."""
@@ -55,6 +56,8 @@ class IntakeCount:
         self.known += other.known
         self.quarantined += other.quarantined
         self.predating += other.predating
+        self.stuck += other.stuck
+        self.why = self.why or other.why
 
 
 @dataclass(slots=True)
@@ -93,7 +96,7 @@ def merge_batch(
                 continue
             readable.append((entry, delta))
         except Malformed as reason:
-            done.quarantined += _set_aside(entry, view, str(reason))
+            _set_aside(entry, view, str(reason), done)
     today = day_of(now)
     with store.transaction() as sql:
         known = buckets.known_deltas(sql, [entry.id for entry, _ in readable])
@@ -109,10 +112,13 @@ def merge_batch(
         losses.add(sql, view.name, fold.lost)
         losses.add_stripped(sql, view.name, fold.stripped)
         buckets.remember_deltas(sql, fresh, today)
-    for entry, _ in readable:
-        spool.discard(entry)
-    for entry in predating:
-        spool.discard(entry)
+    for entry in (*(one for one, _ in readable), *predating):
+        try:
+            spool.discard(entry)
+        except StateUnusable as problem:
+            # Its name is known, so it adds nothing ever again; the rest goes on.
+            done.stuck += 1
+            done.why = done.why or str(problem)
     done.merged, done.known, done.predating = len(fresh), len(known), len(predating)
     return done
 
@@ -125,14 +131,14 @@ def _is_covered(delta: Delta, view: ProductView) -> bool:
     return view.decision.covers(Decision(since, machine_id))
 
 
-def _set_aside(entry: NewEntry, view: ProductView, reason: str) -> bool:
+def _set_aside(entry: NewEntry, view: ProductView, reason: str, done: IntakeCount) -> None:
     """Quarantine one file. Where that is refused it stays, is met again, and stops no other."""
     try:
         spool.quarantine(entry, view.spool, reason)
+        done.quarantined += 1
     except StateUnusable as problem:
-        _log.warning(logs.line("quarantine_failed", product=view.name, why=problem))
-        return False
-    return True
+        done.stuck += 1
+        done.why = done.why or str(problem)
 
 
 def _fold_delta(fold: _Fold, contract: Contract, delta: Delta, now: float) -> None:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from anyio import CapacityLimiter, Lock, to_thread
 
 from tallyd import choices, intake, ledger, logs, notices, retention, seal, sender, spool
-from tallyd.errors import NotRegistered, StateMoved, TallydError
+from tallyd.errors import NotRegistered, StateMoved, StateUnusable, TallydError
 from tallyd.limits import (
     DELIVERY_LOOK_S,
     FIRST_SEND_JITTER_S,
     INTERVAL_JITTER,
     MERGE_BATCH_FILES,
+    MERGE_TURN_FILES,
     RETRY_AFTER_MAX_S,
 )
 from tallyd.product import keep_agreement, look_at, still_stands
@@ -44,6 +45,15 @@ class Merged:
 
     count: intake.IntakeCount
     problem: str
+
+
+@dataclass(slots=True)
+class _Turn:
+    """How far one product is: what was done, what is wrong, the last file seen where there are more."""
+
+    count: intake.IntakeCount = field(default_factory=intake.IntakeCount)
+    problem: str = ""
+    after: str = ""
 
 
 @dataclass(slots=True)
@@ -90,13 +100,21 @@ class Passes:
         return found
 
     async def merge_all(self) -> dict[str, Merged]:
-        """Merge everything in every spool; products that are off are emptied instead."""
-        merged = {}
-        for view in await self.in_thread(self.views):
-            count = intake.IntakeCount()
-            problem = await self._isolated(view.name, "intake", self._merge_product, view, count)
-            merged[view.name] = Merged(count, problem)
-        return merged
+        """Merge everything in every spool; products that are off are emptied instead.
+
+        In rounds, in which each product has a turn: a flood of one keeps no other waiting for longer.
+        """
+        turns: dict[str, _Turn] = {}
+        has_more = True
+        while has_more:
+            has_more = False
+            for view in await self.in_thread(self.views):
+                turn = turns.setdefault(view.name, _Turn())
+                turn.problem = await self._isolated(
+                    view.name, "intake", self._merge_product, view, turn
+                )
+                has_more = has_more or bool(turn.after)
+        return {name: Merged(turn.count, turn.problem) for name, turn in turns.items()}
 
     async def deliver(self, product: str) -> Delivery:
         """Seal what is finished and send what may leave; then plan the next time."""
@@ -154,7 +172,9 @@ class Passes:
     def _look(self, product: str) -> ProductView:
         return look_at(product, self._around, self._clock.now())
 
-    async def _merge_product(self, view: ProductView, done: intake.IntakeCount) -> None:
+    async def _merge_product(self, view: ProductView, turn: _Turn) -> None:
+        """One product's turn: the oldest MERGE_TURN_FILES files that it had no turn for yet."""
+        after, turn.after = turn.after, ""
         if not view.consent.is_on:
             if view.consent.is_wish:
                 await self.in_thread(self._forget, view)
@@ -163,22 +183,31 @@ class Passes:
         await self.in_thread(self._ask_for_notice, view)
         await self.in_thread(retention.keep_to_decision, self._store, view)
         await self.in_thread(spool.prepare, view.spool)
-        entries = await self.in_thread(spool.list_new, view.name, view.spool)
+        entries = await self.in_thread(
+            spool.list_new, view.name, view.spool, after=after, at_most=MERGE_TURN_FILES
+        )
+        last = entries[-1].name if len(entries) == MERGE_TURN_FILES else ""
+        done = intake.IntakeCount()
         while entries:
             # Consent is looked at anew for each batch: a user may have said no meanwhile.
             view = await self.in_thread(self._look, view.name)
             if not view.consent.is_on:
-                break
+                return
             batch = entries[:MERGE_BATCH_FILES]
             count = await self.in_thread(
                 intake.merge_batch, self._store, view, batch, self._clock.now()
             )
             done.add(count)
+            turn.count.add(count)
             del entries[: count.seen]
-        if not entries:
-            await self.in_thread(keep_agreement, view, self._around, is_spool_empty=True)
-        if done.seen:
+        turn.after = last
+        if done.seen > done.stuck:
             _log.info(logs.line("intake", product=view.name, **asdict(done)))
+        if turn.count.stuck:
+            # They stay, and are looked at again each time; their counts are safe, the rest went on.
+            raise StateUnusable(f"{turn.count.stuck} files stay in the spool: {turn.count.why}")
+        if not last:
+            await self.in_thread(keep_agreement, view, self._around, is_spool_empty=True)
 
     async def _forget_product(self, product: str) -> None:
         await self.in_thread(retention.purge, self._store, product, self._around.paths)

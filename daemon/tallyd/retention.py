@@ -95,7 +95,8 @@ def sweep(store: Store, paths: Paths, now: float) -> None:
     with store.transaction() as sql:
         buckets.forget_deltas_before(sql, shift_day(day_of(now), -DELTA_ID_DAYS))
     # Flush requests and their answers: nobody waits that long.
-    remove_older(paths.flush_requests, LEFTOVER_S, now, lambda _: True)
+    if not paths.flush_requests.is_symlink():
+        remove_older(paths.flush_requests, LEFTOVER_S, now, lambda _: True)
     for directory in (paths.contracts, paths.choices, paths.agreements, paths.config):
         remove_older(directory, LEFTOVER_S, now, is_leftover)
 

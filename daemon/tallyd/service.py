@@ -12,16 +12,21 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import anyio
 
 from tallyd import __version__, heartbeat, lock, logs, requests, retention
-from tallyd.errors import NotRegistered, StateMoved, TallydError
+from tallyd.errors import NotRegistered, StateMoved, StateUnusable, TallydError
 from tallyd.files import make_directory
-from tallyd.limits import FLUSH_LOOK_S, HEARTBEAT_INTERVAL_S, RETENTION_INTERVAL_S
+from tallyd.limits import (
+    FLUSH_LOOK_S,
+    HEARTBEAT_INTERVAL_S,
+    RETENTION_INTERVAL_S,
+    WATCH_SETTLE_S,
+)
 from tallyd.passes import Passes
 from tallyd.product import look_at
 from tallyd.runs import StopReason
@@ -57,7 +62,9 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
             run_id = heartbeat.record_start(store, holder, startup_ms, passes.views(), clock.now())
             spool_bell, flush_bell = Doorbell(), Doorbell()
             for watched in (around.paths.spools, around.paths.flush_requests):
-                make_directory(watched)
+                # Where that is refused, each product's round says why, and goes on once it is mended.
+                with suppress(StateUnusable):
+                    make_directory(watched)
             watcher = Watcher(
                 {around.paths.spools: spool_bell, around.paths.flush_requests: flush_bell}
                 if settings.watch
@@ -152,8 +159,11 @@ async def _run_intake(passes: Passes, bell: Doorbell, watcher: Watcher, settings
     """Scan at start, at every wake-up and on a slow timer: the scan is the truth."""
     while True:
         await _survive(passes.merge_all, "intake")
-        await bell.wait(settings.rescan_interval_s)
-        watcher.rearm_if_replaced()
+        # After the merge, which may have made directories itself.
+        wait_s = settings.rescan_interval_s
+        if watcher.rearm_if_needed():
+            wait_s = min(wait_s, WATCH_SETTLE_S)
+        await bell.wait(wait_s)
 
 
 async def _run_flushes(

@@ -2,7 +2,8 @@
 
 It owns the three directories of each product (docs/spool.md lists every state and transition). It
 guarantees that opening a delta never follows a link, never blocks and never reads past the cap,
-and that a bad file is set aside by one rename so that the rest goes on. It knowingly does not hold
+that no directory which turned into a link is followed, from `spool/` down, and that a bad file is
+set aside by one rename so that the rest goes on. It knowingly does not hold
 a file while it is merged: a writer at its cap may take it away in between, and the delta's
 remembered name keeps the sums right.
 """
@@ -15,6 +16,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from tallyd.contract.parse import PRODUCT_NAME
@@ -30,6 +32,7 @@ from tallyd.limits import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from tallyd.paths import Paths, SpoolDirs
 
@@ -73,13 +76,20 @@ class SpoolSize:
 
 
 def prepare(dirs: SpoolDirs) -> None:
-    """Make the directories of one product's spool. Raises StateUnusable."""
+    """Make the directories of one product's spool. Raises StateUnusable, also where one is a link."""
     for directory in (dirs.tmp, dirs.new, dirs.bad):
+        link = _link_in(directory)
+        if link is not None:
+            raise StateUnusable(
+                f"{link} is a link, and none is followed", "put a directory in its place"
+            )
         make_directory(directory)
 
 
 def products_with_spool(paths: Paths) -> list[str]:
     """The products that somebody dropped for, by folder name; links are not followed."""
+    if os.path.islink(paths.spools):
+        return []
     try:
         with os.scandir(paths.spools) as entries:
             return sorted(
@@ -92,12 +102,20 @@ def products_with_spool(paths: Paths) -> list[str]:
         return []
 
 
-def list_new(product: str, dirs: SpoolDirs) -> list[NewEntry]:
-    """Everything in `new/`, oldest name first; nothing when the directory is gone or a link."""
+def list_new(
+    product: str, dirs: SpoolDirs, *, after: str = "", at_most: int | None = None
+) -> list[NewEntry]:
+    """What is in `new/`, oldest name first; nothing when the directory is gone or behind a link.
+
+    Of the names after `after` only the first `at_most`, in memory that does not grow with the rest.
+    Raises StateUnusable.
+    """
+    if _link_in(dirs.new) is not None:
+        return []
     try:
-        if stat.S_ISLNK(os.lstat(dirs.new).st_mode):
-            return []
-        names = sorted(os.listdir(dirs.new))
+        with os.scandir(dirs.new) as entries:
+            names = (one.name for one in entries if one.name > after)
+            found = sorted(names) if at_most is None else nsmallest(at_most, names)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -105,7 +123,7 @@ def list_new(product: str, dirs: SpoolDirs) -> list[NewEntry]:
             f"{dirs.new} cannot be listed: {error.strerror}", "make it yours and readable"
         ) from error
     root = str(dirs.new)
-    return [NewEntry(product, name, f"{root}{os.sep}{name}") for name in names]
+    return [NewEntry(product, name, f"{root}{os.sep}{name}") for name in found]
 
 
 def read_delta(entry: NewEntry) -> bytes | None:
@@ -143,7 +161,10 @@ def read_delta(entry: NewEntry) -> bytes | None:
 
 
 def discard(entry: NewEntry) -> None:
-    """Remove a delta whose counts are safe elsewhere; gone already is fine."""
+    """Remove a delta whose counts are safe elsewhere; gone already is fine.
+
+    Raises StateUnusable when it cannot be removed.
+    """
     try:
         os.unlink(entry.path)
     except FileNotFoundError:
@@ -192,6 +213,8 @@ def _write_reason(file: str, name: str, reason: str) -> None:
 
 def trim_quarantine(dirs: SpoolDirs) -> None:
     """Keep the newest of `bad/` within its cap, each file together with its reason."""
+    if _link_in(dirs.bad) is not None:
+        return
     try:
         with os.scandir(dirs.bad) as entries:
             kept = [
@@ -213,7 +236,8 @@ def trim_quarantine(dirs: SpoolDirs) -> None:
 
 def sweep_tmp(dirs: SpoolDirs, now: float) -> None:
     """Remove what a killed writer left in `tmp/` over an hour ago."""
-    remove_older(dirs.tmp, LEFTOVER_S, now, lambda _: True)
+    if _link_in(dirs.tmp) is None:
+        remove_older(dirs.tmp, LEFTOVER_S, now, lambda _: True)
 
 
 def purge(dirs: SpoolDirs) -> None:
@@ -230,9 +254,20 @@ def measure(dirs: SpoolDirs) -> SpoolSize:
     return SpoolSize(len(waiting), sum(about.st_size for _, about in waiting), bad)
 
 
-def _files(directory: os.PathLike[str]) -> Iterable[tuple[str, os.stat_result]]:
+def _link_in(directory: Path) -> Path | None:
+    """The link among a directory of files, its product's and `spool/`; None: all three are real.
+
+    Above them a user may have links: where the state lies is his own business.
+    """
+    for one in (directory.parents[1], directory.parent, directory):
+        if os.path.islink(one):
+            return one
+    return None
+
+
+def _files(directory: Path) -> Iterable[tuple[str, os.stat_result]]:
     def walk() -> Iterator[tuple[str, os.stat_result]]:
-        if os.path.islink(directory):
+        if _link_in(directory) is not None:
             return
         with os.scandir(directory) as entries:
             for entry in entries:
