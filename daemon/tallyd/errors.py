@@ -15,6 +15,22 @@ Errors of a contract are `tallyd.contract.ContractError`; expected refusals are 
 
 from __future__ import annotations
 
+import errno
+import os
+from typing import Final
+
+_NO_DESCRIPTOR: Final = "raise the limit of open files (ulimit -n), or look who holds so many"
+_HINTS: Final = {
+    errno.ENOSPC: "free space on that disk",
+    errno.EDQUOT: "free some of your quota on that disk",
+    errno.EROFS: "mount that disk writable again",
+    errno.EACCES: "make it yours and writable",
+    errno.EPERM: "make it yours and writable",
+    errno.EIO: "look at the system's log: that disk fails",
+    errno.EMFILE: _NO_DESCRIPTOR,
+    errno.ENFILE: _NO_DESCRIPTOR,
+}
+
 
 class TallydError(Exception):
     """Something the user can do something about; `hint` says what, `exit_code` is the command's."""
@@ -25,6 +41,15 @@ class TallydError(Exception):
         super().__init__(f"{what}; {hint}" if hint else what)
         self.what = what
         self.hint = hint
+
+
+def in_words(error: TallydError | OSError) -> str:
+    """What failed and, where we know it, what to do; for people."""
+    if isinstance(error, TallydError):
+        return str(error)
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    hint = _HINTS.get(error.errno or 0, "")
+    return f"{where}{error.strerror or error}{hint and '; '}{hint}"
 
 
 class StateUnusable(TallydError):

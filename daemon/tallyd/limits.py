@@ -76,6 +76,11 @@ BUCKETS_MAX_SUMS: Final = 200_000
 HEARTBEAT_INTERVAL_S: Final = 60.0
 RUNS_MAX_ROWS: Final = 100
 RETENTION_INTERVAL_S: Final = 3600.0
+# The text of daemon.lock, which also says what is wrong now: one block of a disk, so that it can be
+# overwritten in place on a full one. Eight problems of 300 characters fit with what surrounds them.
+BOARD_BYTES: Final = 4096
+BOARD_PROBLEMS: Final = 8
+BOARD_WHY_CHARS: Final = 300
 # A second daemon waits this long for the lock, so that `status` looking at it never turns one away.
 LOCK_PATIENCE_S: Final = 0.5
 # `tallyd flush` waits this long for a running daemon: two watch steps, an intake and one slow minute.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from anyio import CapacityLimiter, Lock, to_thread
 
 from tallyd import choices, intake, ledger, logs, notices, retention, seal, sender, spool
-from tallyd.errors import NotRegistered, StateMoved, StateUnusable, TallydError
+from tallyd.errors import NotRegistered, StateMoved, StateUnusable, TallydError, in_words
 from tallyd.limits import (
     DELIVERY_LOOK_S,
     FIRST_SEND_JITTER_S,
@@ -25,6 +25,7 @@ from tallyd.limits import (
     RETRY_AFTER_MAX_S,
 )
 from tallyd.product import keep_agreement, look_at, still_stands
+from tallyd.troubles import Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -67,12 +68,19 @@ class Delivery:
 
 
 class Passes:
-    """The passes over one open store."""
+    """The passes over one open store; what goes wrong in them is reported to `troubles`."""
 
-    def __init__(self, store: Store, around: Surroundings, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        around: Surroundings,
+        clock: Clock,
+        troubles: Troubles | None = None,
+    ) -> None:
         self._store = store
         self._around = around
         self._clock = clock
+        self.troubles = troubles or Troubles(clock)
         self._writer = CapacityLimiter(1)
         self._delivering = Lock()
         self._unusable: dict[str, str] = {}
@@ -97,6 +105,7 @@ class Passes:
                 if self._unusable.get(product) != str(problem):
                     self._unusable[product] = str(problem)
                     _log.warning(logs.line("contract_unusable", product=product, why=problem))
+        self.troubles.forget_others([view.name for view in found])
         return found
 
     async def merge_all(self) -> dict[str, Merged]:
@@ -151,7 +160,7 @@ class Passes:
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> str:
-        """Do `work` for one product; what goes wrong with it is logged and costs the others nothing.
+        """Do `work` for one product; what goes wrong with it is told and costs the others nothing.
 
         Returns the problem in words, "" when there was none. This is the one place where an error
         of ours in one product's data is survived: ending the process would repeat it at each start,
@@ -161,12 +170,16 @@ class Passes:
             await work(*args, **kwargs)
         except StateMoved:
             raise
-        except TallydError as problem:
-            _log.error(logs.line("product_failed", product=product, duty=duty, why=problem))
-            return str(problem)
+        except (TallydError, OSError) as problem:
+            why = in_words(problem)
+            self.troubles.met(duty, product, why)
+            return why
         except Exception as bug:  # noqa: BLE001 - see above
-            _log.exception(logs.line("product_failed", product=product, duty=duty, why="a bug"))
-            return f"a bug in tallyd ({type(bug).__name__}); its log has the details"
+            why = f"a bug in tallyd ({type(bug).__name__}); its log has the details"
+            if self.troubles.met(duty, product, why):
+                _log.exception(logs.line("bug", product=product, duty=duty))
+            return why
+        self.troubles.over(duty, product)
         return ""
 
     def _look(self, product: str) -> ProductView:

@@ -89,6 +89,7 @@ def status_text(report: Report) -> list[str]:
         )
         lines = [f"tallyd is not running{told}"]
     lines += [f"state   {report['state']}", f"config  {report['config']}"]
+    lines += _problems_text(daemon["problems"], daemon["more_problems"])
     for name, product in report["products"].items():
         lines += ["", *_product_text(name, product)]
     for name in report["unregistered"]:
@@ -103,6 +104,20 @@ def status_text(report: Report) -> list[str]:
             'by hand: "tallyd contract add FILE". To see it at work: "tallyd demo".',
         ]
     return lines
+
+
+def _problems_text(problems: Sequence[Report], more: int) -> list[str]:
+    """What is wrong now, each with what to do about it."""
+    lines = []
+    for one in problems:
+        whose = f" of {one['product']}" if one["product"] else ""
+        often = f", {one['times']} times" if one["times"] > 1 else ""
+        lines += [
+            "",
+            f"WRONG: {one['duty']}{whose}, since {one['since']}{often}",
+            f"  {one['why']}",
+        ]
+    return [*lines, f"  and {_some(more, 'more problem')}"] if more else lines
 
 
 def flush_text(result: Mapping[str, Any]) -> list[str]:

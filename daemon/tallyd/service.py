@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from tallyd import __version__, heartbeat, lock, logs, requests, retention
-from tallyd.errors import NotRegistered, StateMoved, StateUnusable, TallydError
+from tallyd.errors import NotRegistered, StateMoved, StateUnusable, TallydError, in_words
 from tallyd.files import make_directory
 from tallyd.limits import (
     FLUSH_LOOK_S,
@@ -31,6 +31,7 @@ from tallyd.passes import Passes
 from tallyd.product import look_at
 from tallyd.runs import StopReason
 from tallyd.store import open_store
+from tallyd.troubles import Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -53,13 +54,15 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
     """
     from tallyd.wakeups import Doorbell, Watcher  # noqa: PLC0415 - a flush needs no watchfiles
 
-    with _single_instance(around, clock, "daemon") as (store, holder):
-        passes = Passes(store, around, clock)
+    with _single_instance(around, clock, "daemon") as (store, held):
+        passes = Passes(store, around, clock, Troubles(clock, held.post))
         reason = StopReason.CRASH
         # Before the start is recorded, so that no signal can fall between the two.
         with anyio.open_signal_receiver(*_STOP_SIGNALS) as signals:
             startup_ms = int((clock.monotonic() - began) * 1000)
-            run_id = heartbeat.record_start(store, holder, startup_ms, passes.views(), clock.now())
+            run_id = heartbeat.record_start(
+                store, held.holder, startup_ms, passes.views(), clock.now()
+            )
             spool_bell, flush_bell = Doorbell(), Doorbell()
             for watched in (around.paths.spools, around.paths.flush_requests):
                 # Where that is refused, each product's round says why, and goes on once it is mended.
@@ -126,14 +129,14 @@ _STOP_SIGNALS = [
 @contextmanager
 def _single_instance(
     around: Surroundings, clock: Clock, role: str
-) -> Iterator[tuple[Store, lock.Holder]]:
+) -> Iterator[tuple[Store, lock.HeldLock]]:
     """Hold the lock and the store; whoever does so first records what a killed run left unsaid."""
     holder = lock.Holder(os.getpid(), role, __version__, clock.now())
-    with lock.hold_lock(around.paths, holder) as last_beat:
+    with lock.hold_lock(around.paths, holder) as held:
         store = open_store(around.paths)
         try:
-            heartbeat.recover(store, last_beat, Passes(store, around, clock).views())
-            yield store, holder
+            heartbeat.recover(store, held.previous_beat, Passes(store, around, clock).views())
+            yield store, held
         finally:
             store.close()
 
@@ -158,7 +161,14 @@ async def _flush(passes: Passes) -> FlushResult:
 async def _run_intake(passes: Passes, bell: Doorbell, watcher: Watcher, settings: Settings) -> None:
     """Scan at start, at every wake-up and on a slow timer: the scan is the truth."""
     while True:
-        await _survive(passes.merge_all, "intake")
+        await _survive(passes.merge_all, "intake", passes.troubles)
+        if watcher.problem:
+            hint = (
+                f"until then counts are found by the timer, every {settings.rescan_interval_s:g} s"
+            )
+            passes.troubles.met("watching", "", f"{watcher.problem}; {hint}")
+        else:
+            passes.troubles.over("watching")
         # After the merge, which may have made directories itself.
         wait_s = settings.rescan_interval_s
         if watcher.rearm_if_needed():
@@ -181,7 +191,7 @@ async def _run_flushes(
                 requests.answer(request, result)
 
     while True:
-        await _survive(answer_all, "flush")
+        await _survive(answer_all, "flush", passes.troubles)
         # A person waits at the other end, so also without any wake-up it does not take long.
         await bell.wait(min(settings.rescan_interval_s, FLUSH_LOOK_S))
 
@@ -200,14 +210,14 @@ async def _run_delivery(passes: Passes) -> None:
             wait_s = 0.0
 
     while True:
-        await _survive(deliver_due, "delivery")
+        await _survive(deliver_due, "delivery", passes.troubles)
         await anyio.sleep(max(wait_s, 1.0))
 
 
 async def _run_retention(passes: Passes) -> None:
     """Keep everything bounded, at start and from time to time."""
     while True:
-        await _survive(passes.keep_bounds, "retention")
+        await _survive(passes.keep_bounds, "retention", passes.troubles)
         await anyio.sleep(RETENTION_INTERVAL_S)
 
 
@@ -219,7 +229,7 @@ async def _run_heartbeat(store: Store, around: Surroundings, clock: Clock) -> No
         store.check_place()
 
 
-async def _survive(work: Callable[[], Awaitable[object]], duty: str) -> None:
+async def _survive(work: Callable[[], Awaitable[object]], duty: str, troubles: Troubles) -> None:
     """One round of a duty. A refusing disk or database costs this round; the next one tries again.
 
     A database that was moved away ends the daemon: what it writes is seen by nobody.
@@ -228,5 +238,7 @@ async def _survive(work: Callable[[], Awaitable[object]], duty: str) -> None:
         await work()
     except StateMoved:
         raise
-    except TallydError as problem:
-        _log.error(logs.line("round_failed", duty=duty, why=problem))
+    except (TallydError, OSError) as problem:
+        troubles.met(duty, "", in_words(problem))
+    else:
+        troubles.over(duty)

@@ -89,6 +89,8 @@ def _daemon(holder: Holder | None, now: float) -> dict[str, object]:
             "uptime_s": None,
             "rss_bytes": None,
             "cpu_seconds": None,
+            "problems": [],
+            "more_problems": 0,
         }
     rss_bytes, cpu_seconds = _cost(holder.pid)
     return {
@@ -99,6 +101,17 @@ def _daemon(holder: Holder | None, now: float) -> dict[str, object]:
         "uptime_s": round(max(0.0, now - holder.started_at), 3),
         "rss_bytes": rss_bytes,
         "cpu_seconds": cpu_seconds,
+        "problems": [
+            {
+                "duty": one.duty,
+                "product": one.product,
+                "why": one.why,
+                "since": instant(one.since),
+                "times": one.times,
+            }
+            for one in holder.problems
+        ],
+        "more_problems": holder.more_problems,
     }
 
 

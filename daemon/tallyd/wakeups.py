@@ -10,7 +10,6 @@ and tries again where the system had no watch to give.
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import threading
@@ -20,10 +19,8 @@ from pathlib import Path
 import watchfiles
 from anyio import Event, from_thread, lowlevel, move_on_after
 
-from tallyd import logs
 from tallyd.limits import WATCH_DEBOUNCE_MS, WATCH_MAX_PRODUCTS, WATCH_STEP_MS
 
-_log = logging.getLogger(__name__)
 # A directory and which one it is, (device, inode): one of the same name may be another by now.
 _Places = dict[Path, tuple[int, int]]
 
@@ -54,7 +51,6 @@ class Watcher:
     def __init__(self, bells: dict[Path, Doorbell]) -> None:
         self._bells = bells
         self._token = lowlevel.current_token()
-        self._logged = ""
         self._arm(self._places())
 
     def rearm_if_needed(self) -> bool:
@@ -106,11 +102,7 @@ class Watcher:
                         from_thread.run_sync(self._bells[root].ring, token=self._token)
         except Exception as error:  # noqa: BLE001 - a deaf watcher costs latency only
             if not stop.is_set():
-                self.problem = str(error).partition(" about [")[0]
-                # Tried again and again: one line is enough.
-                if self.problem != self._logged:
-                    self._logged = self.problem
-                    _log.warning(logs.line("watching_failed", why=self.problem))
+                self.problem = str(error).partition(" about [")[0].rstrip(".")
 
 
 def _directories(root: Path) -> list[Path]:
