@@ -79,7 +79,7 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
                     loops.start_soon(_run_flushes, passes, flush_bell, around, settings)
                     loops.start_soon(_run_delivery, passes)
                     loops.start_soon(_run_retention, passes)
-                    loops.start_soon(_run_heartbeat, store, around, clock)
+                    loops.start_soon(_run_heartbeat, store, held, clock, began)
                     async for _ in signals:
                         reason = StopReason.SIGNAL
                         loops.cancel_scope.cancel()
@@ -134,8 +134,9 @@ def _single_instance(
     holder = lock.Holder(os.getpid(), role, __version__, clock.now())
     with lock.hold_lock(around.paths, holder) as held:
         store = open_store(around.paths)
+        store.guard(held.check)
         try:
-            heartbeat.recover(store, held.previous_beat, Passes(store, around, clock).views())
+            heartbeat.recover(store, held, Passes(store, around, clock).views())
             yield store, held
         finally:
             store.close()
@@ -221,12 +222,12 @@ async def _run_retention(passes: Passes) -> None:
         await anyio.sleep(RETENTION_INTERVAL_S)
 
 
-async def _run_heartbeat(store: Store, around: Surroundings, clock: Clock) -> None:
+async def _run_heartbeat(store: Store, held: lock.HeldLock, clock: Clock, began: float) -> None:
     """Note that the daemon lives."""
     while True:
         await anyio.sleep(HEARTBEAT_INTERVAL_S)
-        lock.beat(around.paths, clock.now())
         store.check_place()
+        held.beat(clock.now(), clock.monotonic() - began)
 
 
 async def _survive(work: Callable[[], Awaitable[object]], duty: str, troubles: Troubles) -> None:

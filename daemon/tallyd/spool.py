@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import Malformed, StateUnusable
-from tallyd.files import make_directory, remove_older
+from tallyd.files import NO_TRAPS, make_directory, remove_older
 from tallyd.limits import (
     DELTA_MAX_BYTES,
     DELTA_NAME_MAX_CHARS,
@@ -40,9 +40,7 @@ _DELTA_NAME = re.compile(r"(\d{13})-\d{1,20}-\d{1,20}-[0-9a-f]{16}\.json", re.AS
 _WHY = ".why"
 # Not the file's fault: this process is out of descriptors, the disk or the memory fails.
 _OUR_FAULT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ENODEV})
-# Follow no link, wait for no pipe.
-_NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_OPEN_FLAGS = os.O_RDONLY | _NO_TRAPS
+_OPEN_FLAGS = os.O_RDONLY | NO_TRAPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +200,7 @@ def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
 def _write_reason(file: str, name: str, reason: str) -> None:
     """Best effort: the reason is a help for people, setting the file aside is what counts."""
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_TRAPS, 0o600)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_TRAPS, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as why:
             why.write(f"{reason}\n")
             if not os.path.basename(file).startswith(name):

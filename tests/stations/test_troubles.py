@@ -186,7 +186,7 @@ def test_a_round_that_fails_is_told_until_one_succeeds(pipeline: Pipeline, monke
 
 
 def _raising(error: Exception):
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     return fail
