@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 class IntakeCount:
     """What one pass did: files looked at, merged, already known, set aside, older than the consent.
 
-    `stuck` ones could be neither removed nor set aside; `why` tells of the first of them.
+    `stuck` ones could be neither removed nor set aside; `why` tells of the first of them. `held`
+    ones wait until the clock can be believed that says their day is wrong.
     """
 
     seen: int = 0
@@ -47,6 +48,7 @@ class IntakeCount:
     quarantined: int = 0
     predating: int = 0
     stuck: int = 0
+    held: int = 0
     why: str = ""
 
     def add(self, other: IntakeCount) -> None:
@@ -57,6 +59,7 @@ class IntakeCount:
         self.quarantined += other.quarantined
         self.predating += other.predating
         self.stuck += other.stuck
+        self.held += other.held
         self.why = self.why or other.why
 
 
@@ -71,11 +74,16 @@ class _Fold:
 
 
 def merge_batch(
-    store: Store, view: ProductView, entries: Sequence[NewEntry], now: float
+    store: Store,
+    view: ProductView,
+    entries: Sequence[NewEntry],
+    now: float,
+    *,
+    may_age: bool = True,
 ) -> IntakeCount:
     """Merge the first of these files exactly once and remove them; `seen` says how many it took.
 
-    As many as MERGE_BATCH_BYTES hold, at least one. Raises StateUnusable; then nothing is lost.
+    Without `may_age` nothing is refused for its day, for `now` cannot be believed: it waits. As many as MERGE_BATCH_BYTES hold, at least one. Raises StateUnusable; then nothing is lost.
     """
     done = IntakeCount()
     size = 0
@@ -93,6 +101,9 @@ def merge_batch(
             delta = parse_delta(content, view.name)
             if (entry.dropped_at or 0.0) < view.counts_from or not _is_covered(delta, view):
                 predating.append(entry)
+                continue
+            if not may_age and _misplaced(delta.day, view.contract, now) is not None:
+                done.held += 1
                 continue
             readable.append((entry, delta))
         except Malformed as reason:

@@ -48,6 +48,16 @@ WATCH_MAX_PRODUCTS: Final = 100
 # What comes into a new directory before it is watched waits this long: the time a hint takes anyway.
 WATCH_SETTLE_S: Final = WATCH_DEBOUNCE_MS / 1000
 
+# --- the clock (decision 35) ---------------------------------------------------------------------
+# A wall clock that leaps by more than this against the monotonic one was set, or the machine slept:
+# what is too old is told by days, which an hour does not change.
+CLOCK_LEAP_S: Final = 3600.0
+# So long it must go on steadily before anything is lost by its word. A time service that finds a wrong
+# clock mends it within a minute or two.
+CLOCK_SETTLE_S: Final = 900.0
+# A daemon that was last seen longer ago than anything is kept looks at the clock for that long first.
+CLOCK_GAP_S: Final = 32 * 86400.0
+
 # --- sending -------------------------------------------------------------------------------------
 # wire-v1: a request is at most 64 KiB.
 BODY_MAX_BYTES: Final = 64 * 1024

@@ -8,21 +8,19 @@ at a time, so the database has one writer.
 from __future__ import annotations
 
 import logging
-import random
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
-from tallyd import choices, intake, ledger, logs, notices, retention, seal, sender, spool
+from tallyd import choices, intake, logs, notices, plan, retention, seal, sender, spool
+from tallyd.clock import Steadiness
 from tallyd.errors import NotRegistered, StateMoved, StateUnusable, TallydError, in_words
 from tallyd.limits import (
-    DELIVERY_LOOK_S,
-    FIRST_SEND_JITTER_S,
-    INTERVAL_JITTER,
+    CLOCK_GAP_S,
+    CLOCK_SETTLE_S,
     MERGE_BATCH_FILES,
     MERGE_TURN_FILES,
-    RETRY_AFTER_MAX_S,
 )
 from tallyd.product import keep_agreement, look_at, still_stands
 from tallyd.troubles import Troubles
@@ -76,11 +74,13 @@ class Passes:
         around: Surroundings,
         clock: Clock,
         troubles: Troubles | None = None,
+        steadiness: Steadiness | None = None,
     ) -> None:
         self._store = store
         self._around = around
         self._clock = clock
         self.troubles = troubles or Troubles(clock)
+        self._steadiness = steadiness or Steadiness(clock)
         self._writer = CapacityLimiter(1)
         self._delivering = Lock()
         self._unusable: dict[str, str] = {}
@@ -113,6 +113,7 @@ class Passes:
 
         In rounds, in which each product has a turn: a flood of one keeps no other waiting for longer.
         """
+        self._may_age()
         turns: dict[str, _Turn] = {}
         has_more = True
         while has_more:
@@ -139,7 +140,9 @@ class Passes:
 
     async def due(self, *, at_start: bool) -> tuple[list[str], float]:
         """The products whose time has come, and the seconds until the next one's."""
-        return await self.in_thread(self._due, at_start=at_start)
+        now = self._clock.now()
+        views = await self.in_thread(self.views)
+        return await self.in_thread(plan.due, self._store, views, now, at_start=at_start)
 
     async def forget(self, product: str) -> None:
         """Delete everything of a product that was not sent, whatever its consent is."""
@@ -150,7 +153,8 @@ class Passes:
         """Age, caps and leftovers, of every product and of what all share."""
         for view in await self.in_thread(self.views):
             await self._isolated(view.name, "retention", self._keep_bounds_of, view)
-        await self.in_thread(retention.sweep, self._store, self._around.paths, self._clock.now())
+        now, may_age = self._clock.now(), self._may_age()
+        await self.in_thread(retention.sweep, self._store, self._around.paths, now, may_age=may_age)
 
     async def _isolated(
         self,
@@ -182,6 +186,23 @@ class Passes:
         self.troubles.over(duty, product)
         return ""
 
+    def _may_age(self) -> bool:
+        """Whether anything may be lost for its day now; a clock that was set is told of."""
+        if self._steadiness.is_settled():
+            self.troubles.over("clock")
+            return True
+        leap_s = self._steadiness.leap_s
+        # A machine that slept for a weekend leaps as well, and is no news.
+        if leap_s < 0 or leap_s > CLOCK_GAP_S:
+            way = "back" if leap_s < 0 else "forward"
+            self.troubles.met(
+                "clock",
+                "",
+                f"the clock went {way} by {abs(leap_s) / 86400:.1f} days; nothing is lost for its"
+                f" age until it has gone on steadily for {CLOCK_SETTLE_S / 60:g} min",
+            )
+        return False
+
     def _look(self, product: str) -> ProductView:
         return look_at(product, self._around, self._clock.now())
 
@@ -208,18 +229,23 @@ class Passes:
                 return
             batch = entries[:MERGE_BATCH_FILES]
             count = await self.in_thread(
-                intake.merge_batch, self._store, view, batch, self._clock.now()
+                intake.merge_batch,
+                self._store,
+                view,
+                batch,
+                self._clock.now(),
+                may_age=self._may_age(),
             )
             done.add(count)
             turn.count.add(count)
             del entries[: count.seen]
         turn.after = last
-        if done.seen > done.stuck:
+        if done.seen > done.stuck + done.held:
             _log.info(logs.line("intake", product=view.name, **asdict(done)))
         if turn.count.stuck:
             # They stay, and are looked at again each time; their counts are safe, the rest went on.
             raise StateUnusable(f"{turn.count.stuck} files stay in the spool: {turn.count.why}")
-        if not last:
+        if not last and not turn.count.held:
             await self.in_thread(keep_agreement, view, self._around, is_spool_empty=True)
 
     async def _forget_product(self, product: str) -> None:
@@ -244,16 +270,18 @@ class Passes:
                     lambda seen: still_stands(seen, self._around),
                     self._clock,
                     self.in_thread,
+                    self._may_age,
                 )
         except Exception:
             # What went wrong is tried again at the interval, not at once. A stop in the middle plans
             # nothing: the next start takes it up.
-            await self.in_thread(self._plan_next, view, delivery.sent)
+            await self.in_thread(self._plan, view, delivery.sent)
             raise
-        await self.in_thread(self._plan_next, view, delivery.sent)
+        await self.in_thread(self._plan, view, delivery.sent)
 
     async def _keep_bounds_of(self, view: ProductView) -> None:
-        await self.in_thread(retention.keep_bounds, self._store, view, self._clock.now())
+        now, may_age = self._clock.now(), self._may_age()
+        await self.in_thread(retention.keep_bounds, self._store, view, now, may_age=may_age)
 
     def _seal(self, view: ProductView) -> int:
         now = self._clock.now()
@@ -283,48 +311,7 @@ class Passes:
         ):
             notices.ask_for(view.registered, self._around.paths)
 
-    def _plan_next(self, view: ProductView, sent: SendCount) -> None:
-        if not view.consent.is_on:
-            return
-        now = self._clock.now()
-        wait_s = _jittered(view.contract.endpoint.interval_s)
-        if sent.again_in_s is not None:
-            # The rate limit shortens the wait, a busy gateway's Retry-After can only lengthen it.
-            wait_s = max(wait_s, sent.again_in_s) if sent.later else sent.again_in_s
-        for gate in (view.gate, view.pending):
-            if gate is not None and gate.opens_at is not None:
-                wait_s = min(wait_s, gate.opens_at - now + _first_wait_s())
-        with self._store.transaction() as sql:
-            ledger.set_next_send(sql, view.name, now + wait_s)
-
-    def _due(self, *, at_start: bool) -> tuple[list[str], float]:
-        now = self._clock.now()
-        due: list[str] = []
-        next_in_s = DELIVERY_LOOK_S
-        for view in self.views():
-            if not view.consent.is_on:
-                continue
-            with self._store.reading() as sql:
-                planned = ledger.next_send(sql, view.name)
-            longest = FIRST_SEND_JITTER_S + max(
-                view.contract.endpoint.interval_s * (1 + INTERVAL_JITTER), RETRY_AFTER_MAX_S
-            )
-            overdue_at_start = at_start and planned is not None and planned <= now
-            # Never planned, missed while no daemon ran, or planned by a clock that was ahead.
-            if planned is None or overdue_at_start or planned > now + longest:
-                planned = now + _first_wait_s()
-                with self._store.transaction() as sql:
-                    ledger.set_next_send(sql, view.name, planned)
-            if planned <= now:
-                due.append(view.name)
-            else:
-                next_in_s = min(next_in_s, planned - now)
-        return due, next_in_s
-
-
-def _jittered(interval_s: float) -> float:
-    return interval_s * random.uniform(1 - INTERVAL_JITTER, 1 + INTERVAL_JITTER)  # noqa: S311 - no secret
-
-
-def _first_wait_s() -> float:
-    return random.uniform(0, FIRST_SEND_JITTER_S)  # noqa: S311 - no secret
+    def _plan(self, view: ProductView, sent: SendCount) -> None:
+        plan.next_send(
+            self._store, view, sent.again_in_s, self._clock.now(), is_asked=sent.later > 0
+        )

@@ -36,15 +36,19 @@ if TYPE_CHECKING:
 _OF_A_PRODUCT = (buckets, outbox, ledger, losses, decisions)
 
 
-def keep_bounds(store: Store, view: ProductView, now: float) -> None:
-    """Bring one product within its age and caps. Raises StateUnusable."""
+def keep_bounds(store: Store, view: ProductView, now: float, *, may_age: bool = True) -> None:
+    """Bring one product within its age and caps; within its age only where `now` can be believed.
+
+    Raises StateUnusable.
+    """
     max_age_days = view.contract.endpoint.max_age_days
     with store.transaction() as sql:
-        _drop_days(sql, view, oldest_day(now, max_age_days))
+        if may_age:
+            _drop_days(sql, view, oldest_day(now, max_age_days))
+            for batch in outbox.expired(sql, view.name, now):
+                outbox.lose(sql, batch, Cause.AGE)
         _cap_rows(sql, view)
         _cap_events(sql, view)
-        for batch in outbox.expired(sql, view.name, now):
-            outbox.lose(sql, batch, Cause.AGE)
         for batch in outbox.past_cap(sql, view.name, OUTBOX_MAX_BYTES):
             outbox.lose(sql, batch, Cause.CAP)
         ledger.trim(sql, view.name)
@@ -90,10 +94,14 @@ def keep_to_decision(store: Store, view: ProductView) -> bool:
     return not is_covered
 
 
-def sweep(store: Store, paths: Paths, now: float) -> None:
-    """Forget names that age protects by now; remove what killed processes left beside their files."""
-    with store.transaction() as sql:
-        buckets.forget_deltas_before(sql, shift_day(day_of(now), -DELTA_ID_DAYS))
+def sweep(store: Store, paths: Paths, now: float, *, may_age: bool = True) -> None:
+    """Forget names that age protects by now; remove what killed processes left beside their files.
+
+    Without `may_age` no name is forgotten: `now` cannot be believed.
+    """
+    if may_age:
+        with store.transaction() as sql:
+            buckets.forget_deltas_before(sql, shift_day(day_of(now), -DELTA_ID_DAYS))
     # Flush requests and their answers: nobody waits that long.
     if not paths.flush_requests.is_symlink():
         remove_older(paths.flush_requests, LEFTOVER_S, now, lambda _: True)

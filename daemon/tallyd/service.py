@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from tallyd import __version__, heartbeat, lock, logs, requests, retention
+from tallyd.clock import Steadiness
 from tallyd.errors import NotRegistered, StateMoved, StateUnusable, TallydError, in_words
 from tallyd.files import make_directory
 from tallyd.limits import (
@@ -55,7 +56,8 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
     from tallyd.wakeups import Doorbell, Watcher  # noqa: PLC0415 - a flush needs no watchfiles
 
     with _single_instance(around, clock, "daemon") as (store, held):
-        passes = Passes(store, around, clock, Troubles(clock, held.post))
+        troubles = Troubles(clock, held.post)
+        passes = Passes(store, around, clock, troubles, Steadiness(clock, held.previous_beat))
         reason = StopReason.CRASH
         # Before the start is recorded, so that no signal can fall between the two.
         with anyio.open_signal_receiver(*_STOP_SIGNALS) as signals:
@@ -101,8 +103,9 @@ async def flush(around: Surroundings, clock: Clock) -> FlushResult:
 
     Raises AlreadyRunning when a daemon holds the lock, StateUnusable when the state refuses.
     """
-    with _single_instance(around, clock, "flush") as (store, _):
-        return await _flush(Passes(store, around, clock))
+    with _single_instance(around, clock, "flush") as (store, held):
+        steadiness = Steadiness(clock, held.previous_beat)
+        return await _flush(Passes(store, around, clock, steadiness=steadiness))
 
 
 def forget(around: Surroundings, clock: Clock, products: Iterable[str]) -> None:

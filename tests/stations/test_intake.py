@@ -273,10 +273,10 @@ def test_a_bug_in_one_products_data_stops_no_other(pipeline: Pipeline, monkeypat
     pipeline.drop()
     right = intake.merge_batch
 
-    def broken(store, view, entries, now):
+    def broken(store, view, entries, now, **how):
         if view.name == "codegraph":
             raise OverflowError("a number that nobody thought of")
-        return right(store, view, entries, now)
+        return right(store, view, entries, now, **how)
 
     monkeypatch.setattr(intake, "merge_batch", broken)
 
