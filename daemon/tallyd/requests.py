@@ -14,6 +14,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from tallyd.contract.parse import PRODUCT_NAME
+from tallyd.errors import StateUnusable
 from tallyd.files import replace_file
 
 if TYPE_CHECKING:
@@ -70,9 +71,12 @@ def wait(
 
 
 def pending(paths: Paths) -> list[Path]:
-    """The requests that wait for an answer; none behind a link, where nothing is ours."""
+    """The requests that wait for an answer. Raises StateUnusable for a link: nothing there is ours."""
     if paths.flush_requests.is_symlink():
-        return []
+        raise StateUnusable(
+            f"{paths.flush_requests} is a link, and none is followed",
+            "put a directory in its place",
+        )
     try:
         return sorted(
             file

@@ -215,7 +215,7 @@ def trim_quarantine(dirs: SpoolDirs) -> None:
         return
     try:
         with os.scandir(dirs.bad) as entries:
-            kept = [
+            found = [
                 (about.st_mtime, about.st_size, entry.path)
                 for entry in entries
                 if not entry.name.endswith(_WHY)
@@ -223,13 +223,16 @@ def trim_quarantine(dirs: SpoolDirs) -> None:
             ]
     except OSError:
         return
-    kept.sort(reverse=True)
-    total = 0
-    for place, (_, size, path) in enumerate(kept):
-        total += size
-        if place >= QUARANTINE_MAX_FILES or total > QUARANTINE_MAX_BYTES:
+    found.sort(reverse=True)
+    kept = total = 0
+    for _, size, path in found:
+        # One that is too large for the rest goes alone: it must not take older ones along.
+        if kept >= QUARANTINE_MAX_FILES or total + size > QUARANTINE_MAX_BYTES:
             _remove(path)
             _remove(path + _WHY)
+        else:
+            kept += 1
+            total += size
 
 
 def sweep_tmp(dirs: SpoolDirs, now: float) -> None:

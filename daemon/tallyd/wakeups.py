@@ -15,12 +15,18 @@ import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import watchfiles
 from anyio import Event, from_thread, lowlevel, move_on_after
 
 from tallyd.limits import WATCH_DEBOUNCE_MS, WATCH_MAX_PRODUCTS, WATCH_STEP_MS
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# What watchfiles says of a name that is no text.
+_UNREADABLE = "Unable to decode path"
 # A directory and which one it is, (device, inode): one of the same name may be another by now.
 _Places = dict[Path, tuple[int, int]]
 
@@ -59,7 +65,8 @@ class Watcher:
         Returns whether there are others: what came into them just before may have rung no bell.
         """
         places = self._places()
-        is_other = places != self._armed
+        # A directory that was made again may have the identity of the one that went.
+        is_other = places != self._armed or self._has_lost_one
         if is_other or self.problem:
             self.close()
             self._arm(places)
@@ -72,6 +79,7 @@ class Watcher:
     def _arm(self, places: _Places) -> None:
         self._stop = threading.Event()
         self._armed = places
+        self._has_lost_one = False
         self.problem = ""
         if places:
             threading.Thread(target=self._watch, args=(places, self._stop), daemon=True).start()
@@ -87,22 +95,40 @@ class Watcher:
         return found
 
     def _watch(self, places: _Places, stop: threading.Event) -> None:
+        watched = {str(one) for one in places}
+
+        def is_news(change: watchfiles.Change, path: str) -> bool:
+            return change is not watchfiles.Change.deleted or path in watched
+
         try:
-            for changes in watchfiles.watch(
-                *places,
-                watch_filter=_is_arrival,
-                step=WATCH_STEP_MS,
-                debounce=WATCH_DEBOUNCE_MS,
-                stop_event=stop,
-                raise_interrupt=False,
-                recursive=False,
-            ):
-                for root in self._bells:
-                    if any(Path(path).is_relative_to(root) for _, path in changes):
-                        from_thread.run_sync(self._bells[root].ring, token=self._token)
+            while not stop.is_set():
+                try:
+                    for changes in watchfiles.watch(
+                        *places,
+                        watch_filter=is_news,
+                        step=WATCH_STEP_MS,
+                        debounce=WATCH_DEBOUNCE_MS,
+                        stop_event=stop,
+                        raise_interrupt=False,
+                        recursive=False,
+                    ):
+                        if any(change is watchfiles.Change.deleted for change, _ in changes):
+                            self._has_lost_one = True
+                        self._ring(path for _, path in changes)
+                except RuntimeError as error:
+                    # A name that is no text: the watch is gone, and what it saw may have been more.
+                    if _UNREADABLE not in str(error):
+                        raise
+                    self._ring(watched)
         except Exception as error:  # noqa: BLE001 - a deaf watcher costs latency only
             if not stop.is_set():
                 self.problem = str(error).partition(" about [")[0].rstrip(".")
+
+    def _ring(self, paths: Iterable[str]) -> None:
+        paths = list(paths)
+        for root, bell in self._bells.items():
+            if any(Path(path).is_relative_to(root) for path in paths):
+                from_thread.run_sync(bell.ring, token=self._token)
 
 
 def _directories(root: Path) -> list[Path]:
@@ -116,7 +142,3 @@ def _directories(root: Path) -> list[Path]:
         inner = []
     both = ([one, one / "new"] for one in sorted(inner)[:WATCH_MAX_PRODUCTS])
     return [root, *(one for pair in both for one in pair)]
-
-
-def _is_arrival(change: watchfiles.Change, _: str) -> bool:
-    return change is not watchfiles.Change.deleted
