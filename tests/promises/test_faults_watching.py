@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 from support.faults import counted, drop_now, problems, set_up
 from support.processes import background, daemon, environ_of, wait_for
 from support.tools import need
+from tallyd import wakeups
 
 pytestmark = pytest.mark.slow
 _INOTIFY = Path("/proc/sys/fs/inotify")
@@ -127,6 +129,45 @@ def test_no_link_in_the_spool_leads_the_watcher_out_of_it(home):
 
         # spool, its product, its new, flush.
         assert _inotify_watches(process.pid) == 4
+
+
+@linux_only
+def test_a_spool_that_is_itself_a_link_is_not_watched(home):
+    set_up(home, rescan_s=1)
+    for number in range(50):
+        (home / "outside" / f"{number}" / "new").mkdir(parents=True)
+    (home / "state").mkdir(exist_ok=True)
+    (home / "state/spool").symlink_to(home / "outside")
+    with daemon(home) as process:
+        wait_for(lambda: ("intake", "tallyd-demo") in problems(home))
+
+        # flush alone.
+        assert _inotify_watches(process.pid) == 1
+
+
+def test_a_directory_made_again_with_the_identity_of_the_old_one_is_watched_again(
+    home, monkeypatch
+):
+    """A file system gives the number of a removed directory to the next one; its watch is gone."""
+    inner = home / "product"
+    inner.mkdir()
+
+    async def is_armed_again() -> bool:
+        bell = wakeups.Doorbell()
+        watcher = wakeups.Watcher({home: bell})
+        same = watcher._armed
+        monkeypatch.setattr(watcher, "_places", lambda: same)
+        assert not watcher.rearm_if_needed()
+        while not watcher._has_lost_one:
+            inner.rmdir()
+            inner.mkdir()
+            await bell.wait(5)
+        try:
+            return watcher.rearm_if_needed()
+        finally:
+            watcher.close()
+
+    assert anyio.run(is_armed_again)
 
 
 def _inotify_watches(pid: int) -> int:
