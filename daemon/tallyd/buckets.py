@@ -79,9 +79,12 @@ def count_deltas(sql: sqlite3.Connection) -> int:
     return int(sql.execute("SELECT count(*) FROM delta").fetchone()[0])
 
 
-def forget_deltas_before(sql: sqlite3.Connection, day: str) -> None:
-    """Forget names seen before `day`: a delta that old is refused for its day."""
-    sql.execute("DELETE FROM delta WHERE seen_day < ?", (day,))
+def forget_deltas_before(sql: sqlite3.Connection, day: str, rows: int = -1) -> int:
+    """Forget names seen before `day`, or so many of them: a delta that old is refused for its day."""
+    return sql.execute(
+        "DELETE FROM delta WHERE id IN (SELECT id FROM delta WHERE seen_day < ? LIMIT ?)",
+        (day, rows),
+    ).rowcount
 
 
 def add_sums(sql: sqlite3.Connection, product: str, sums: Mapping[BucketKey, int]) -> None:
@@ -151,10 +154,18 @@ def holds_any(sql: sqlite3.Connection, product: str) -> bool:
     return found is not None
 
 
-def remove_all(sql: sqlite3.Connection, product: str) -> None:
-    """Remove everything of a product: consent is off."""
-    for table in ("bucket", "event", "envelope"):
-        sql.execute(f"DELETE FROM {table} WHERE product = ?", (product,))
+def remove_all(sql: sqlite3.Connection, product: str, rows: int = -1) -> int:
+    """Remove everything of a product, or so many rows of it: consent is off. How many went."""
+    gone = 0
+    for table, key in (
+        ("bucket", "product, day, envelope_id, event, dimensions, measure"),
+        ("event", "id"),
+        ("envelope", "id"),
+    ):
+        of_it = f"FROM {table} WHERE product = :product"
+        piece = f" AND ({key}) IN (SELECT {key} {of_it} LIMIT :rows)" if rows > 0 else ""
+        gone += sql.execute(f"DELETE {of_it}{piece}", {"product": product, "rows": rows}).rowcount
+    return gone
 
 
 def sizes(sql: sqlite3.Connection, product: str) -> tuple[int, int]:

@@ -49,8 +49,7 @@ class Steadiness:
     """Whether the wall clock can be believed: whether it goes on as the monotonic one does.
 
     A clock that is wrong for a minute (a year ahead, or 1970 after an empty battery) must not make
-    us throw away what is too old or too new by it. `leap_s` is by how much it was set last. Any
-    thread may ask.
+    us throw away what is too old or too new by it. Any thread may ask.
     """
 
     def __init__(self, clock: Clock, last_seen: float | None = None) -> None:
@@ -60,7 +59,7 @@ class Steadiness:
         self._offset = clock.now() - clock.monotonic()
         self._leaped_at: float | None = None
         gap_s = 0.0 if last_seen is None else clock.now() - last_seen
-        self.leap_s = gap_s
+        self._leap_s = gap_s
         if not -CLOCK_LEAP_S <= gap_s <= CLOCK_GAP_S:
             self._leaped_at = clock.monotonic()
 
@@ -70,9 +69,20 @@ class Steadiness:
             now = self._clock.monotonic()
             offset = self._clock.now() - now
             if abs(offset - self._offset) > CLOCK_LEAP_S:
-                self.leap_s = offset - self._offset
+                self._leap_s = offset - self._offset
                 self._leaped_at = now
             self._offset = offset
             if self._leaped_at is not None and now - self._leaped_at >= CLOCK_SETTLE_S:
                 self._leaped_at = None
             return self._leaped_at is None
+
+    @property
+    def news(self) -> str:
+        """What to tell of the last leap while it is not settled; "" of one that sleep explains."""
+        if 0 <= self._leap_s <= CLOCK_GAP_S:
+            return ""
+        way = "back" if self._leap_s < 0 else "forward"
+        return (
+            f"the clock went {way} by {abs(self._leap_s) / 86400:.1f} days; nothing is lost for its age"
+            f" until it has gone on steadily for {CLOCK_SETTLE_S / 60:g} min"
+        )

@@ -52,6 +52,6 @@ def holds_any(sql: sqlite3.Connection, product: str) -> bool:
     return held(sql, product) is not None
 
 
-def remove_all(sql: sqlite3.Connection, product: str) -> None:
-    """Forget the decision: consent is off."""
-    sql.execute("DELETE FROM decision WHERE product = ?", (product,))
+def remove_all(sql: sqlite3.Connection, product: str, _rows: int = -1) -> int:
+    """Forget the decision: consent is off. How many rows went; they are few."""
+    return sql.execute("DELETE FROM decision WHERE product = ?", (product,)).rowcount

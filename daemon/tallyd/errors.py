@@ -2,7 +2,9 @@
 
     TallydError              what failed, and a hint the user can act on
     ├── StateUnusable        the state directory or the database refuses (full, read-only, damaged)
-    │   └── StateMoved       the database is no longer the file that was opened: the daemon ends
+    │   ├── StateMoved       the database is no longer the file that was opened: the daemon ends
+    │   ├── StateFull        the disk is full: what has to go goes in pieces, without the reserve
+    │   └── StateDamaged     the database cannot be read: it is set aside at the next start
     ├── SettingsError        config.toml is wrong: file, key, what would be right
     ├── AlreadyRunning       another daemon or a flush holds the lock
     ├── NotRegistered        no contract is registered for the product
@@ -17,7 +19,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Final
+from typing import Final, TypeVar
+
+_E = TypeVar("_E", bound=BaseException)
 
 _NO_DESCRIPTOR: Final = "raise the limit of open files (ulimit -n), or look who holds so many"
 _HINTS: Final = {
@@ -43,6 +47,25 @@ class TallydError(Exception):
         self.hint = hint
 
 
+def find(crash: BaseException, kind: type[_E]) -> _E | None:
+    """An error of this kind in what a task group raised, or in an error that is none of a group."""
+    if isinstance(crash, kind):
+        return crash
+    if isinstance(crash, BaseExceptionGroup):
+        return next((one for inner in crash.exceptions if (one := find(inner, kind))), None)
+    return None
+
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def refused(what: str, error: OSError) -> StateUnusable:
+    """The system refused something to us; the error that says so, with what to do about it."""
+    kind = StateFull if error.errno in _FULL else StateUnusable
+    hint = _HINTS.get(error.errno or 0, "free space, or make it yours and writable")
+    return kind(f"{what}: {error.strerror}", hint)
+
+
 def in_words(error: TallydError | OSError) -> str:
     """What failed and, where we know it, what to do; for people."""
     if isinstance(error, TallydError):
@@ -60,6 +83,14 @@ class StateUnusable(TallydError):
 
 class StateMoved(StateUnusable):
     """The database was removed or replaced: what is written now would be seen by nobody."""
+
+
+class StateFull(StateUnusable):
+    """There is no room left on the disk."""
+
+
+class StateDamaged(StateUnusable):
+    """What stands in the database's place is no database, or one whose content is broken."""
 
 
 class SettingsError(TallydError):

@@ -12,7 +12,7 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
-from tallyd.errors import StateUnusable
+from tallyd.errors import StateUnusable, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +34,7 @@ def make_directory(directory: Path) -> None:
             if not one.is_dir():
                 one.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise StateUnusable(
-            f"{directory} cannot be made: {error.strerror}",
-            "free space, or make what is above it yours and writable",
-        ) from error
+        raise refused(f"{directory} cannot be made", error) from error
 
 
 def replace_file(file: Path, content: bytes, *, only_if: Callable[[], bool] = lambda: True) -> None:
@@ -62,10 +59,7 @@ def replace_file(file: Path, content: bytes, *, only_if: Callable[[], bool] = la
             os.unlink(beside)
             raise
     except OSError as error:
-        raise StateUnusable(
-            f"{file} cannot be written: {error.strerror}",
-            "free space, or make its directory yours and writable",
-        ) from error
+        raise refused(f"{file} cannot be written", error) from error
 
 
 def read_regular(file: Path, max_bytes: int, *, may_be_link: bool = False) -> bytes | None:

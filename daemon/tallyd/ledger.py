@@ -146,10 +146,20 @@ def holds_any(sql: sqlite3.Connection, product: str) -> bool:
     return found is not None
 
 
-def remove_all(sql: sqlite3.Connection, product: str) -> None:
-    """Consent is off: no plan to send, and the bodies (which hold the id) go; that something left stays."""
-    sql.execute("DELETE FROM schedule WHERE product = ?", (product,))
-    sql.execute("UPDATE ledger SET body = NULL WHERE product = ?", (product,))
+def remove_all(sql: sqlite3.Connection, product: str, rows: int = -1) -> int:
+    """Consent is off: no plan to send, and the bodies (which hold the id) go; that something left stays.
+
+    `rows` bounds how many go at once; returns how many went.
+    """
+    gone = sql.execute("DELETE FROM schedule WHERE product = ?", (product,)).rowcount
+    return (
+        gone
+        + sql.execute(
+            "UPDATE ledger SET body = NULL WHERE id IN"
+            " (SELECT id FROM ledger WHERE product = ? AND body IS NOT NULL LIMIT ?)",
+            (product, rows),
+        ).rowcount
+    )
 
 
 def _select(sql: sqlite3.Connection, product: str, verdict: int | None, rest: str) -> list[Attempt]:

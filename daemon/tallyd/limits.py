@@ -84,6 +84,8 @@ BUCKETS_MAX_SUMS: Final = 200_000
 # --- lifecycle -----------------------------------------------------------------------------------
 # After a hard kill the uptime is known to within one beat; a touch of one file a minute costs nothing.
 HEARTBEAT_INTERVAL_S: Final = 60.0
+# A holder of the lock that left out four beats hangs, or its disk refuses even those.
+SILENT_AFTER_S: Final = 300.0
 RUNS_MAX_ROWS: Final = 100
 RETENTION_INTERVAL_S: Final = 3600.0
 # The text of daemon.lock, which also says what is wrong now: one block of a disk, so that it can be
@@ -97,6 +99,26 @@ LOCK_PATIENCE_S: Final = 0.5
 FLUSH_PATIENCE_S: Final = 120.0
 # The longest a daemon takes to see a request for a flush without a wake-up.
 FLUSH_LOOK_S: Final = 15.0
+
+# --- a full or failing disk ----------------------------------------------------------------------
+# What is given up when the disk is full, in bytes. Before a row can go, what the log holds (LOG_PAGES,
+# 1 MiB) may need as much room in the database. The largest row is a batch of 64 KiB, 17 pages and the few above
+# them in the log again; the log's index takes 32 KiB, a state file and a request a block each.
+RESERVE_BYTES: Final = 2 * 1024 * 1024
+# After so many pages of 4 KiB the log is written back into the database.
+LOG_PAGES: Final = 256
+# It is made again when the disk has room for this many of it: the last of a disk is not ours to take.
+RESERVE_ROOM: Final = 4
+# Rows that go in one transaction on a full disk, at first; each refusal divides them by four, down to one.
+PIECE_ROWS: Final = 256
+# How soon retention looks again while something is wrong or the reserve is missing, in seconds.
+TROUBLED_INTERVAL_S: Final = 60.0
+# Less free room than one delta takes: whoever drops or merges is refused.
+FULL_BELOW_BYTES: Final = 64 * 1024
+# A database that was set aside as damaged goes after this many days: nothing in it may be sent any more.
+DAMAGED_DAYS: Final = 30
+# A second damage so soon after the first is the disk's: the daemon ends instead of beginning anew.
+DAMAGE_PAUSE_S: Final = 600.0
 
 # --- leftovers -----------------------------------------------------------------------------------
 # What a killed process left beside its files is swept after an hour, in seconds: between create and

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
 
-from tallyd.errors import AlreadyRunning, StateMoved, StateUnusable
+from tallyd.errors import AlreadyRunning, StateMoved, StateUnusable, refused
 from tallyd.files import NO_TRAPS, make_directory
 from tallyd.limits import BOARD_BYTES, BOARD_PROBLEMS, BOARD_WHY_CHARS, LOCK_PATIENCE_S
 from tallyd.troubles import Problem
@@ -125,9 +125,7 @@ def hold_lock(paths: Paths, holder: Holder) -> Iterator[HeldLock]:
             try:
                 held.begin()
             except OSError as error:
-                raise StateUnusable(
-                    f"{paths.lock} cannot be written: {error.strerror}", "free space on that disk"
-                ) from error
+                raise refused(f"{paths.lock} cannot be written", error) from error
             held.beat(holder.started_at, 0.0)
             yield held
             return
@@ -138,10 +136,7 @@ def _open(path: Path) -> IO[str]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_TRAPS, 0o600)
     except OSError as error:
-        raise StateUnusable(
-            f"{path} cannot be opened: {error.strerror}",
-            "free space, or make the directory yours and writable",
-        ) from error
+        raise refused(f"{path} cannot be opened", error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise StateUnusable(f"{path} is not a regular file", "remove it")

@@ -106,6 +106,6 @@ def holds_any(sql: sqlite3.Connection, product: str) -> bool:
     return found is not None
 
 
-def remove_all(sql: sqlite3.Connection, product: str) -> None:
-    """Forget the losses of a product: consent is off."""
-    sql.execute("DELETE FROM loss WHERE product = ?", (product,))
+def remove_all(sql: sqlite3.Connection, product: str, _rows: int = -1) -> int:
+    """Forget the losses of a product: consent is off. How many rows went; they are few."""
+    return sql.execute("DELETE FROM loss WHERE product = ?", (product,)).rowcount

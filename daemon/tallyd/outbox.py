@@ -103,9 +103,12 @@ def holds_any(sql: sqlite3.Connection, product: str) -> bool:
     return found is not None
 
 
-def remove_all(sql: sqlite3.Connection, product: str) -> None:
-    """Drop every batch of a product: consent is off."""
-    sql.execute("DELETE FROM outbox WHERE product = ?", (product,))
+def remove_all(sql: sqlite3.Connection, product: str, rows: int = -1) -> int:
+    """Drop every batch of a product, or so many of them: consent is off. How many went."""
+    return sql.execute(
+        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE product = ? LIMIT ?)",
+        (product, rows),
+    ).rowcount
 
 
 def _select(sql: sqlite3.Connection, product: str, rest: str) -> list[Batch]:

@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
-from tallyd import choices, intake, logs, notices, plan, retention, seal, sender, spool
+from tallyd import choices, intake, logs, notices, plan, reserve, retention, seal, sender, spool
 from tallyd.clock import Steadiness
-from tallyd.errors import NotRegistered, StateMoved, StateUnusable, TallydError, in_words
+from tallyd.errors import (
+    NotRegistered,
+    StateDamaged,
+    StateMoved,
+    StateUnusable,
+    TallydError,
+    in_words,
+)
 from tallyd.limits import (
-    CLOCK_GAP_S,
-    CLOCK_SETTLE_S,
     MERGE_BATCH_FILES,
     MERGE_TURN_FILES,
 )
@@ -95,17 +100,18 @@ class Passes:
         return dict(self._unusable)
 
     def views(self) -> list[ProductView]:
-        """Every product with a usable contract, as it stands now; the others are logged once."""
+        """Every product with a usable contract, as it stands now. Raises StateUnusable."""
         found = []
-        for product in self._around.registry.products():
+        self._unusable = {}
+        products = self._around.registry.products()
+        for product in products:
             try:
                 found.append(self._look(product))
-                self._unusable.pop(product, None)
+                self.troubles.over("contract", product)
             except NotRegistered as problem:
-                if self._unusable.get(product) != str(problem):
-                    self._unusable[product] = str(problem)
-                    _log.warning(logs.line("contract_unusable", product=product, why=problem))
-        self.troubles.forget_others([view.name for view in found])
+                self._unusable[product] = str(problem)
+                self.troubles.met("contract", product, str(problem))
+        self.troubles.forget_others(products)
         return found
 
     async def merge_all(self) -> dict[str, Merged]:
@@ -144,10 +150,13 @@ class Passes:
         views = await self.in_thread(self.views)
         return await self.in_thread(plan.due, self._store, views, now, at_start=at_start)
 
-    async def forget(self, product: str) -> None:
-        """Delete everything of a product that was not sent, whatever its consent is."""
+    async def forget(self, product: str) -> str:
+        """Delete everything of a product that was not sent, whatever its consent is.
+
+        Returns the problem in words, "" when there was none.
+        """
         async with self._delivering:
-            await self._isolated(product, "reset", self._forget_product, product)
+            return await self._isolated(product, "reset", self._forget_product, product)
 
     async def keep_bounds(self) -> None:
         """Age, caps and leftovers, of every product and of what all share."""
@@ -155,6 +164,7 @@ class Passes:
             await self._isolated(view.name, "retention", self._keep_bounds_of, view)
         now, may_age = self._clock.now(), self._may_age()
         await self.in_thread(retention.sweep, self._store, self._around.paths, now, may_age=may_age)
+        await self.in_thread(reserve.keep, self._around.paths)
 
     async def _isolated(
         self,
@@ -168,11 +178,11 @@ class Passes:
 
         Returns the problem in words, "" when there was none. This is the one place where an error
         of ours in one product's data is survived: ending the process would repeat it at each start,
-        for all products. Only a database that moved away ends the daemon.
+        for all products. Only a database that moved away or is damaged is everybody's.
         """
         try:
             await work(*args, **kwargs)
-        except StateMoved:
+        except (StateMoved, StateDamaged):
             raise
         except (TallydError, OSError) as problem:
             why = in_words(problem)
@@ -188,20 +198,12 @@ class Passes:
 
     def _may_age(self) -> bool:
         """Whether anything may be lost for its day now; a clock that was set is told of."""
-        if self._steadiness.is_settled():
+        is_settled = self._steadiness.is_settled()
+        if is_settled:
             self.troubles.over("clock")
-            return True
-        leap_s = self._steadiness.leap_s
-        # A machine that slept for a weekend leaps as well, and is no news.
-        if leap_s < 0 or leap_s > CLOCK_GAP_S:
-            way = "back" if leap_s < 0 else "forward"
-            self.troubles.met(
-                "clock",
-                "",
-                f"the clock went {way} by {abs(leap_s) / 86400:.1f} days; nothing is lost for its"
-                f" age until it has gone on steadily for {CLOCK_SETTLE_S / 60:g} min",
-            )
-        return False
+        elif self._steadiness.news:
+            self.troubles.met("clock", "", self._steadiness.news)
+        return is_settled
 
     def _look(self, product: str) -> ProductView:
         return look_at(product, self._around, self._clock.now())
@@ -210,8 +212,11 @@ class Passes:
         """One product's turn: the oldest MERGE_TURN_FILES files that it had no turn for yet."""
         after, turn.after = turn.after, ""
         if not view.consent.is_on:
-            if view.consent.is_wish:
-                await self.in_thread(self._forget, view)
+            if not view.consent.is_wish:
+                raise StateUnusable(
+                    f"nothing is merged or sent: {view.consent.decided_by}", "mend that file"
+                )
+            await self.in_thread(self._forget, view)
             return
         await self.in_thread(keep_agreement, view, self._around)
         await self.in_thread(self._ask_for_notice, view)
@@ -253,7 +258,8 @@ class Passes:
 
     def _forget(self, view: ProductView) -> None:
         retention.purge(self._store, view.name, self._around.paths)
-        choices.forget_id(view.registered, self._around.paths, self._around.environ)
+        paths, environ = self._around.paths, self._around.environ
+        reserve.insist(paths, lambda: choices.forget_id(view.registered, paths, environ))
         self._around.registry.forget_agreement(view.name)
 
     async def _deliver_product(self, product: str, delivery: Delivery) -> None:
@@ -280,8 +286,8 @@ class Passes:
         await self.in_thread(self._plan, view, delivery.sent)
 
     async def _keep_bounds_of(self, view: ProductView) -> None:
-        now, may_age = self._clock.now(), self._may_age()
-        await self.in_thread(retention.keep_bounds, self._store, view, now, may_age=may_age)
+        paths, now, may_age = self._around.paths, self._clock.now(), self._may_age()
+        await self.in_thread(retention.keep_bounds, self._store, view, paths, now, may_age=may_age)
 
     def _seal(self, view: ProductView) -> int:
         now = self._clock.now()

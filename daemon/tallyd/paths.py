@@ -64,6 +64,11 @@ class Paths:
         return self.state / "tallyd.db"
 
     @property
+    def reserve(self) -> Path:
+        """Room on the disk that is given up when it is full."""
+        return self.state / "reserve"
+
+    @property
     def lock(self) -> Path:
         """Locked while a daemon or a flush lives; its modification time is the last heartbeat."""
         return self.state / "daemon.lock"

@@ -8,13 +8,14 @@ own product and no other; an agreement that cannot be read counts as none.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallyd.contract import ContractError, parse_contract
 from tallyd.contract.parse import CONTRACT_MAX_BYTES
-from tallyd.errors import NotRegistered
+from tallyd.errors import NotRegistered, refused
 from tallyd.files import replace_file
 
 if TYPE_CHECKING:
@@ -40,11 +41,15 @@ class Registry:
         self._parsed: dict[Path, tuple[tuple[int, int, int], Contract]] = {}
 
     def products(self) -> list[str]:
-        """The products that a contract file is there for, readable or not."""
+        """The products that a contract file is there for, readable or not. Raises StateUnusable."""
+        directory = self._paths.contracts
         try:
-            return sorted(file.stem for file in self._paths.contracts.glob("*.toml"))
-        except OSError:
+            names = os.listdir(directory)
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise refused(f"{directory} cannot be listed", error) from error
+        return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
     def get(self, product: str) -> Contract:
         """The contract registered for `product`. Raises NotRegistered, saying what to do."""

@@ -89,6 +89,16 @@ def status_text(report: Report) -> list[str]:
         )
         lines = [f"tallyd is not running{told}"]
     lines += [f"state   {report['state']}", f"config  {report['config']}"]
+    for one in report["problems"]:
+        whose = f" of {one['product']}" if one["product"] else ""
+        lines += ["", f"WRONG: the {one['place']}{whose}", f"  {one['why']}"]
+    if report["last_damage"]:
+        lost = report["last_damage"]
+        lines += [
+            "",
+            f"LOST: what a damaged database held until {lost['at']}, when a new one was begun",
+            f"  it is kept for a while in {lost['kept']}; nothing of it is sent",
+        ]
     lines += _problems_text(daemon["problems"], daemon["more_problems"])
     for name, product in report["products"].items():
         lines += ["", *_product_text(name, product)]

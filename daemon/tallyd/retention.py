@@ -8,24 +8,28 @@ remove what a user's choice forbids to keep.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from tallyd import buckets, decisions, ledger, losses, outbox, spool
+from tallyd import buckets, damage, decisions, ledger, losses, outbox, reserve, spool
 from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.model import Rollup
+from tallyd.errors import StateFull
 from tallyd.files import is_leftover, remove_older, remove_tree
 from tallyd.limits import (
     BUCKETS_MAX_SUMS,
+    DAMAGED_DAYS,
     DELTA_ID_DAYS,
     EVENTS_MAX_ROWS,
     LEFTOVER_S,
     OUTBOX_MAX_BYTES,
+    PIECE_ROWS,
 )
 from tallyd.losses import Cause
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from tallyd.paths import Paths
     from tallyd.product import ProductView
@@ -36,23 +40,14 @@ if TYPE_CHECKING:
 _OF_A_PRODUCT = (buckets, outbox, ledger, losses, decisions)
 
 
-def keep_bounds(store: Store, view: ProductView, now: float, *, may_age: bool = True) -> None:
-    """Bring one product within its age and caps; within its age only where `now` can be believed.
+def keep_bounds(
+    store: Store, view: ProductView, paths: Paths, now: float, *, may_age: bool = True
+) -> None:
+    """Bring one product within its age and caps, on a full disk too.
 
-    Raises StateUnusable.
+    Within its age only where `now` can be believed (`may_age`). Raises StateUnusable.
     """
-    max_age_days = view.contract.endpoint.max_age_days
-    with store.transaction() as sql:
-        if may_age:
-            _drop_days(sql, view, oldest_day(now, max_age_days))
-            for batch in outbox.expired(sql, view.name, now):
-                outbox.lose(sql, batch, Cause.AGE)
-        _cap_rows(sql, view)
-        _cap_events(sql, view)
-        for batch in outbox.past_cap(sql, view.name, OUTBOX_MAX_BYTES):
-            outbox.lose(sql, batch, Cause.CAP)
-        ledger.trim(sql, view.name)
-        buckets.remove_unused_envelopes(sql, view.name)
+    _in_pieces(store, paths, lambda sql, rows: _trim(sql, view, now if may_age else None, rows))
     spool.sweep_tmp(view.spool, now)
     remove_older(view.choice_file.parent, LEFTOVER_S, now, is_leftover)
     remove_older(view.notice_dir, LEFTOVER_S, now, _is_notice_leftover)
@@ -62,18 +57,27 @@ def keep_bounds(store: Store, view: ProductView, now: float, *, may_age: bool = 
 def purge(store: Store, product: str, paths: Paths) -> None:
     """Remove every unsent trace of a product whose user said no. Raises StateUnusable."""
     spool.purge(paths.spool(product))
+    # Nobody can tell whose counts are in it.
+    damage.remove(paths)
     # What hosts keep for the machine: which events were told once, and a stand-in for an id.
     remove_tree(paths.once(product))
     remove_tree(paths.identity(product))
     with store.reading() as sql:
         if not any(place.holds_any(sql, product) for place in _OF_A_PRODUCT):
             return
-    with store.transaction() as sql:
-        for place in _OF_A_PRODUCT:
-            place.remove_all(sql, product)
+
+    def remove(sql: sqlite3.Connection, rows: int) -> int:
+        return sum([place.remove_all(sql, product, rows) for place in _OF_A_PRODUCT])
+
     # A deleted row's bytes stay in the file and its log until they are written over: a "no" means
-    # those too.
-    store.scrub()
+    # those too. On a full disk there is no room for the copy that `scrub` makes: then each row is
+    # overwritten where it stood.
+    with store.zeroing():
+        _in_pieces(store, paths, remove)
+    try:
+        store.scrub()
+    except StateFull:
+        reserve.insist(paths, store.empty_log)
 
 
 def keep_to_decision(store: Store, view: ProductView) -> bool:
@@ -94,14 +98,45 @@ def keep_to_decision(store: Store, view: ProductView) -> bool:
     return not is_covered
 
 
+def _in_pieces(
+    store: Store, paths: Paths, remove: Callable[[sqlite3.Connection, int], int]
+) -> None:
+    """Let `remove` delete all at once; on a full disk a few rows at a time, without the reserve.
+
+    `remove` is told how many rows at most (all of them where that is negative) and says how many it
+    removed.
+    """
+    try:
+        with store.transaction() as sql:
+            remove(sql, -1)
+    except StateFull:
+        reserve.give_up(paths)
+    else:
+        return
+    rows = PIECE_ROWS
+    while True:
+        try:
+            with store.transaction() as sql:
+                gone = remove(sql, rows)
+            store.empty_log()
+        except StateFull:
+            if rows == 1:
+                raise
+            rows = max(1, rows // 4)
+        else:
+            if not gone:
+                return
+
+
 def sweep(store: Store, paths: Paths, now: float, *, may_age: bool = True) -> None:
     """Forget names that age protects by now; remove what killed processes left beside their files.
 
     Without `may_age` no name is forgotten: `now` cannot be believed.
     """
     if may_age:
-        with store.transaction() as sql:
-            buckets.forget_deltas_before(sql, shift_day(day_of(now), -DELTA_ID_DAYS))
+        before = shift_day(day_of(now), -DELTA_ID_DAYS)
+        _in_pieces(store, paths, lambda sql, rows: buckets.forget_deltas_before(sql, before, rows))
+        damage.remove(paths, now - DAMAGED_DAYS * 86400)
     # Flush requests and their answers: nobody waits that long.
     if not paths.flush_requests.is_symlink():
         remove_older(paths.flush_requests, LEFTOVER_S, now, lambda _: True)
@@ -113,22 +148,52 @@ def _is_notice_leftover(name: str) -> bool:
     return is_leftover(name) or name.endswith(".claim")
 
 
-def _cap_rows(sql: sqlite3.Connection, view: ProductView) -> None:
+def _trim(sql: sqlite3.Connection, view: ProductView, now: float | None, rows: int) -> int:
+    """Remove what is too old (not where `now` is None) or too much, at most `rows` of each; how many went."""
+    gone = 0
+    if now is not None:
+        gone = _drop_days(sql, view, oldest_day(now, view.contract.endpoint.max_age_days), rows)
+    gone += _cap_rows(sql, view, rows)
+    gone += _cap_events(sql, view, rows)
+    # A batch is as large as hundreds of rows.
+    batches = max(1, rows // PIECE_ROWS) if rows > 0 else None
+    for cause, over in (
+        (Cause.AGE, [] if now is None else outbox.expired(sql, view.name, now)),
+        (Cause.CAP, outbox.past_cap(sql, view.name, OUTBOX_MAX_BYTES)),
+    ):
+        for batch in over[:batches]:
+            outbox.lose(sql, batch, cause)
+            gone += 1
+    if rows < 0 or not gone:
+        ledger.trim(sql, view.name)
+        buckets.remove_unused_envelopes(sql, view.name)
+    return gone
+
+
+def _cap_rows(sql: sqlite3.Connection, view: ProductView, most: int) -> int:
     over = buckets.count_sums(sql, view.name) - BUCKETS_MAX_SUMS
     gone: list[buckets.Row] = []
     for row in buckets.rows(sql, view.name) if over > 0 else ():
-        if over <= 0:
+        if over <= 0 or len(gone) == most:
             break
         gone.append(row)
         over -= len(row.measures)
     buckets.remove_rows(sql, view.name, gone)
     losses.add(sql, view.name, {Cause.CAP: _counted(view, gone)})
+    return len(gone)
 
 
-def _drop_days(sql: sqlite3.Connection, view: ProductView, before_day: str) -> None:
-    lost = _counted(view, buckets.rows(sql, view.name, before_day))
-    buckets.remove_sealed(sql, view.name, before_day, last_event=0)
-    losses.add(sql, view.name, {Cause.AGE: lost})
+def _drop_days(sql: sqlite3.Connection, view: ProductView, before_day: str, most: int) -> int:
+    old = buckets.rows(sql, view.name, before_day)
+    if most < 0:
+        lost = _counted(view, old)
+        buckets.remove_sealed(sql, view.name, before_day, last_event=0)
+        losses.add(sql, view.name, {Cause.AGE: lost})
+        return 0
+    gone = list(islice(old, most))
+    buckets.remove_rows(sql, view.name, gone)
+    losses.add(sql, view.name, {Cause.AGE: _counted(view, gone)})
+    return len(gone)
 
 
 def _counted(view: ProductView, rows: Iterable[buckets.Row]) -> int:
@@ -140,6 +205,10 @@ def _counted(view: ProductView, rows: Iterable[buckets.Row]) -> int:
     return lost
 
 
-def _cap_events(sql: sqlite3.Connection, view: ProductView) -> None:
-    lost = buckets.remove_oldest_events(sql, view.name, EVENTS_MAX_ROWS)
+def _cap_events(sql: sqlite3.Connection, view: ProductView, most: int) -> int:
+    kept = EVENTS_MAX_ROWS
+    if most > 0:
+        kept = max(kept, buckets.count_events(sql, view.name) - most)
+    lost = buckets.remove_oldest_events(sql, view.name, kept)
     losses.add(sql, view.name, {Cause.CAP: lost})
+    return lost

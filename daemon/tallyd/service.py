@@ -12,20 +12,30 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
-from tallyd import __version__, heartbeat, lock, logs, requests, retention
+from tallyd import __version__, damage, heartbeat, lock, logs, requests, reserve, retention
 from tallyd.clock import Steadiness
-from tallyd.errors import NotRegistered, StateMoved, StateUnusable, TallydError, in_words
+from tallyd.errors import (
+    NotRegistered,
+    StateDamaged,
+    StateMoved,
+    StateUnusable,
+    TallydError,
+    find,
+    in_words,
+)
 from tallyd.files import make_directory
 from tallyd.limits import (
     FLUSH_LOOK_S,
     HEARTBEAT_INTERVAL_S,
     RETENTION_INTERVAL_S,
+    TROUBLED_INTERVAL_S,
     WATCH_SETTLE_S,
 )
 from tallyd.passes import Passes
@@ -35,9 +45,10 @@ from tallyd.store import open_store
 from tallyd.troubles import Troubles
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from tallyd.clock import Clock
+    from tallyd.paths import Paths
     from tallyd.product import Surroundings
     from tallyd.settings import Settings
     from tallyd.store import Store
@@ -62,8 +73,10 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
         # Before the start is recorded, so that no signal can fall between the two.
         with anyio.open_signal_receiver(*_STOP_SIGNALS) as signals:
             startup_ms = int((clock.monotonic() - began) * 1000)
-            run_id = heartbeat.record_start(
-                store, held.holder, startup_ms, passes.views(), clock.now()
+            views, now = passes.views(), clock.now()
+            run_id = reserve.insist(
+                around.paths,
+                lambda: heartbeat.record_start(store, held.holder, startup_ms, views, now),
             )
             spool_bell, flush_bell = Doorbell(), Doorbell()
             for watched in (around.paths.spools, around.paths.flush_requests):
@@ -80,7 +93,7 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
                     loops.start_soon(_run_intake, passes, spool_bell, watcher, settings)
                     loops.start_soon(_run_flushes, passes, flush_bell, around, settings)
                     loops.start_soon(_run_delivery, passes)
-                    loops.start_soon(_run_retention, passes)
+                    loops.start_soon(_run_retention, passes, around)
                     loops.start_soon(_run_heartbeat, store, held, clock, began)
                     async for _ in signals:
                         reason = StopReason.SIGNAL
@@ -90,8 +103,10 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
                 watcher.close()
                 uptime_s = clock.monotonic() - began
                 try:
-                    heartbeat.record_stop(
-                        store, run_id, reason, uptime_s, passes.views(), clock.now()
+                    views, now = passes.views(), clock.now()
+                    reserve.insist(
+                        around.paths,
+                        lambda: heartbeat.record_stop(store, run_id, reason, uptime_s, views, now),
                     )
                 except TallydError as problem:
                     # The next start finds this run without a stop, and says so.
@@ -103,16 +118,32 @@ async def flush(around: Surroundings, clock: Clock) -> FlushResult:
 
     Raises AlreadyRunning when a daemon holds the lock, StateUnusable when the state refuses.
     """
+    try:
+        return await _flush_once(around, clock)
+    except StateDamaged:
+        # Set aside by now.
+        return await _flush_once(around, clock)
+
+
+async def _flush_once(around: Surroundings, clock: Clock) -> FlushResult:
     with _single_instance(around, clock, "flush") as (store, held):
         steadiness = Steadiness(clock, held.previous_beat)
         return await _flush(Passes(store, around, clock, steadiness=steadiness))
 
 
-def forget(around: Surroundings, clock: Clock, products: Iterable[str]) -> None:
+def forget(around: Surroundings, clock: Clock, products: Sequence[str]) -> None:
     """Remove every unsent trace of products whose users have just said no.
 
     Raises AlreadyRunning when a daemon holds the lock, StateUnusable when the state refuses.
     """
+    try:
+        _forget(around, clock, products)
+    except StateDamaged:
+        # Set aside by now, and what was set aside goes too.
+        _forget(around, clock, products)
+
+
+def _forget(around: Surroundings, clock: Clock, products: Sequence[str]) -> None:
     with _single_instance(around, clock, "flush") as (store, _):
         for product in products:
             retention.purge(store, product, around.paths)
@@ -133,16 +164,37 @@ _STOP_SIGNALS = [
 def _single_instance(
     around: Surroundings, clock: Clock, role: str
 ) -> Iterator[tuple[Store, lock.HeldLock]]:
-    """Hold the lock and the store; whoever does so first records what a killed run left unsaid."""
+    """Hold the lock and the store; whoever does so first records what a killed run left unsaid.
+
+    A database that turns out to be damaged, now or later, is set aside before the lock is let go.
+    """
+    paths = around.paths
     holder = lock.Holder(os.getpid(), role, __version__, clock.now())
-    with lock.hold_lock(around.paths, holder) as held:
-        store = open_store(around.paths)
+    with ExitStack() as stack:
+        held = reserve.insist(paths, lambda: stack.enter_context(lock.hold_lock(paths, holder)))
+        try:
+            store = reserve.insist(paths, lambda: open_store(paths))
+        except StateDamaged as problem:
+            _set_aside(paths, problem, clock)
+            store = reserve.insist(paths, lambda: open_store(paths))
         store.guard(held.check)
         try:
-            heartbeat.recover(store, held, Passes(store, around, clock).views())
+            views = Passes(store, around, clock).views()
+            reserve.insist(paths, lambda: heartbeat.recover(store, held, views))
             yield store, held
+        except BaseException as crash:
+            damaged = find(crash, StateDamaged)
+            if damaged is not None:
+                store.close()
+                _set_aside(paths, damaged, clock)
+            raise
         finally:
             store.close()
+
+
+def _set_aside(paths: Paths, problem: StateDamaged, clock: Clock) -> None:
+    kept = damage.set_aside(paths, clock.now())
+    _log.error(logs.line("database_set_aside", why=problem, kept=kept))
 
 
 async def _flush(passes: Passes) -> FlushResult:
@@ -188,11 +240,15 @@ async def _run_flushes(
     async def answer_all() -> None:
         waiting = requests.pending(around.paths)
         if waiting:
-            for product in {one for request in waiting for one in requests.to_forget(request)}:
-                await passes.forget(product)
+            unwanted = {one for request in waiting for one in requests.to_forget(request)}
+            kept = {product: await passes.forget(product) for product in unwanted}
             result = await _flush(passes)
+            for product, problem in kept.items():
+                if problem:
+                    result.setdefault(product, {})["not_deleted"] = problem
             for request in waiting:
-                requests.answer(request, result)
+                # A person waits for it, and may have asked for room.
+                reserve.insist(around.paths, partial(requests.answer, request, result))
 
     while True:
         await _survive(answer_all, "flush", passes.troubles)
@@ -218,11 +274,12 @@ async def _run_delivery(passes: Passes) -> None:
         await anyio.sleep(max(wait_s, 1.0))
 
 
-async def _run_retention(passes: Passes) -> None:
+async def _run_retention(passes: Passes, around: Surroundings) -> None:
     """Keep everything bounded, at start and from time to time."""
     while True:
         await _survive(passes.keep_bounds, "retention", passes.troubles)
-        await anyio.sleep(RETENTION_INTERVAL_S)
+        is_well = not passes.troubles.now and reserve.is_whole(around.paths)
+        await anyio.sleep(RETENTION_INTERVAL_S if is_well else TROUBLED_INTERVAL_S)
 
 
 async def _run_heartbeat(store: Store, held: lock.HeldLock, clock: Clock, began: float) -> None:
@@ -236,11 +293,12 @@ async def _run_heartbeat(store: Store, held: lock.HeldLock, clock: Clock, began:
 async def _survive(work: Callable[[], Awaitable[object]], duty: str, troubles: Troubles) -> None:
     """One round of a duty. A refusing disk or database costs this round; the next one tries again.
 
-    A database that was moved away ends the daemon: what it writes is seen by nobody.
+    A database that was moved away ends the daemon: what it writes is seen by nobody. One that is
+    damaged ends this run of it.
     """
     try:
         await work()
-    except StateMoved:
+    except (StateMoved, StateDamaged):
         raise
     except (TallydError, OSError) as problem:
         troubles.met(duty, "", in_words(problem))

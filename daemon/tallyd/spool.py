@@ -20,7 +20,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from tallyd.contract.parse import PRODUCT_NAME
-from tallyd.errors import Malformed, StateUnusable
+from tallyd.errors import Malformed, StateUnusable, refused
 from tallyd.files import NO_TRAPS, make_directory, remove_older
 from tallyd.limits import (
     DELTA_MAX_BYTES,
@@ -117,9 +117,7 @@ def list_new(
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise StateUnusable(
-            f"{dirs.new} cannot be listed: {error.strerror}", "make it yours and readable"
-        ) from error
+        raise refused(f"{dirs.new} cannot be listed", error) from error
     root = str(dirs.new)
     return [NewEntry(product, name, f"{root}{os.sep}{name}") for name in found]
 
@@ -138,9 +136,7 @@ def read_delta(entry: NewEntry) -> bytes | None:
         return None
     except OSError as error:
         if error.errno in _OUR_FAULT:
-            raise StateUnusable(
-                f"{entry.path} cannot be opened: {error.strerror}", "see the process's limits"
-            ) from error
+            raise refused(f"{entry.path} cannot be opened", error) from error
         raise Malformed(f"cannot be opened: {error.strerror}") from error
     try:
         about = os.fstat(descriptor)
@@ -168,9 +164,7 @@ def discard(entry: NewEntry) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StateUnusable(
-            f"{entry.path} cannot be removed: {error.strerror}", "make the spool writable"
-        ) from error
+        raise refused(f"{entry.path} cannot be removed", error) from error
 
 
 def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
@@ -191,9 +185,7 @@ def quarantine(entry: NewEntry, dirs: SpoolDirs, reason: str) -> None:
     except FileNotFoundError:
         _remove(target + _WHY)
     except OSError as error:
-        raise StateUnusable(
-            f"{entry.path} cannot be set aside: {error.strerror}", "make the spool writable"
-        ) from error
+        raise refused(f"{entry.path} cannot be set aside", error) from error
     trim_quarantine(dirs)
 
 
@@ -246,6 +238,23 @@ def purge(dirs: SpoolDirs) -> None:
     for directory in (dirs.new, dirs.tmp, dirs.bad):
         for path, _ in _files(directory):
             _remove(path)
+
+
+def trap(directory: Path) -> str:
+    """What is wrong with a directory of the spool, in words; "" where it is one of ours, or none yet."""
+    try:
+        about = os.lstat(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+    if stat.S_ISLNK(about.st_mode):
+        return "is a link"
+    if not stat.S_ISDIR(about.st_mode):
+        return "is no directory"
+    if hasattr(os, "geteuid") and about.st_uid != os.geteuid():
+        return "belongs to another user"
+    return ""
 
 
 def measure(dirs: SpoolDirs) -> SpoolSize:

@@ -8,12 +8,13 @@ it. Instants are ISO 8601 in UTC, sizes in bytes, durations in seconds.
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from tallyd import buckets, ledger, lock, losses, outbox, runs, spool
+from tallyd import buckets, damage, ledger, lock, losses, outbox, runs, spool
 from tallyd.contract.days import instant
-from tallyd.errors import NotRegistered
-from tallyd.limits import HEARTBEAT_INTERVAL_S
+from tallyd.errors import NotRegistered, StateUnusable
+from tallyd.limits import FULL_BELOW_BYTES, HEARTBEAT_INTERVAL_S, SILENT_AFTER_S
 from tallyd.product import look_at
 from tallyd.store import open_store_for_reading
 
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     import sqlite3
 
     from tallyd.lock import Holder
+    from tallyd.paths import Paths
     from tallyd.product import ProductView, Surroundings
 
 RUNNING, NOT_RUNNING, NEVER_SET_UP = 0, 3, 4
+UNUSABLE = StateUnusable.exit_code
 
 # Every key of a product, there whatever its state; null where nothing is known.
 _KEYS = (
@@ -52,33 +55,102 @@ _KEYS = (
 def gather(around: Surroundings, now: float) -> tuple[dict[str, object], int]:
     """Everything `status --json` prints, and the exit code that goes with it.
 
-    Raises StateUnusable when the database is damaged or from a newer tallyd.
+    A state that cannot be used is named among the report's problems, and the rest is told.
     """
     holder = lock.current_holder(around.paths)
     running = holder if holder is not None and holder.role == "daemon" else None
-    store = open_store_for_reading(around.paths)
-    names = around.registry.products()
+    problems = _of_the_disk(around.paths)
+    names: list[str] = []
+    try:
+        names = around.registry.products()
+    except StateUnusable as problem:
+        problems.append(_problem("contracts", problem))
+    if running is not None:
+        problems += _of_the_daemon(around.paths, now)
     report: dict[str, object] = {
         "schema_version": 1,
         "state": str(around.paths.state),
         "config": str(around.paths.config),
         "daemon": _daemon(running, around, now),
     }
-    if store is None:
-        report["last_stop"] = None
-        report["products"] = {name: _product(None, name, around, now) for name in names}
-    else:
-        try:
-            with store.reading() as sql:
-                report["last_stop"] = _stop(runs.last_stop(sql))
-                report["products"] = {name: _product(sql, name, around, now) for name in names}
-        finally:
-            store.close()
-    unregistered = sorted(set(spool.products_with_spool(around.paths)) - set(names))
-    report["unregistered"] = unregistered
-    if running is not None:
-        return report, RUNNING
-    return report, NOT_RUNNING if store is not None or names or unregistered else NEVER_SET_UP
+    code, is_there = RUNNING, True
+    try:
+        store = open_store_for_reading(around.paths)
+        is_there = store is not None
+        if store is None:
+            report |= _content(None, names, around, now)
+        else:
+            with closing(store), store.reading() as sql:
+                report |= _content(sql, names, around, now)
+    except StateUnusable as problem:
+        problems.append(_problem("database", problem))
+        code = UNUSABLE
+        report |= _content(None, names, around, now)
+    dropping = spool.products_with_spool(around.paths)
+    report["unregistered"] = sorted(set(dropping) - set(names))
+    problems += _of_the_spool(around.paths, {*names, *dropping})
+    report["problems"] = problems
+    aside = damage.last(around.paths)
+    report["last_damage"] = aside and {"at": instant(aside[0]), "kept": str(aside[1])}
+    if code == RUNNING and running is None:
+        is_set_up = is_there or names or dropping
+        code = NOT_RUNNING if is_set_up else NEVER_SET_UP
+    return report, code
+
+
+def _content(
+    sql: sqlite3.Connection | None, names: list[str], around: Surroundings, now: float
+) -> dict[str, object]:
+    return {
+        "last_stop": None if sql is None else _stop(runs.last_stop(sql)),
+        "products": {name: _product(sql, name, around, now) for name in names},
+    }
+
+
+def _problem(place: str, why: object, product: str = "") -> dict[str, object]:
+    return {"place": place, "product": product, "why": str(why)}
+
+
+def _of_the_daemon(paths: Paths, now: float) -> list[dict[str, object]]:
+    """A daemon that lives and gives no sign of it cannot say either what is wrong."""
+    try:
+        silent_s = now - paths.lock.stat().st_mtime
+    except OSError:
+        return []
+    if silent_s < SILENT_AFTER_S:
+        return []
+    why = f"has given no sign for {silent_s:.0f} s; look at that disk, then restart tallyd"
+    return [_problem("daemon", why)]
+
+
+def _of_the_disk(paths: Paths) -> list[dict[str, object]]:
+    """What keeps anybody from writing into the state directory."""
+    if not hasattr(os, "statvfs") or not paths.state.is_dir():
+        return []
+    disk = os.statvfs(paths.state)
+    if disk.f_flag & os.ST_RDONLY:
+        return [_problem("disk", f"{paths.state} is read-only; mount that disk writable again")]
+    if not os.access(paths.state, os.W_OK | os.X_OK):
+        return [_problem("disk", f"{paths.state} is not writable; make it yours and writable")]
+    if disk.f_bavail * disk.f_frsize < FULL_BELOW_BYTES:
+        return [_problem("disk", f"{paths.state} is on a full disk; free space on it")]
+    if disk.f_files and not disk.f_favail:
+        return [_problem("disk", f"{paths.state} is on a disk without inodes; remove files there")]
+    return []
+
+
+def _of_the_spool(paths: Paths, products: set[str]) -> list[dict[str, object]]:
+    """Directories that hosts and daemon leave alone, since somebody else made them what they are."""
+    found = []
+    places = [("", paths.spools)]
+    for product in sorted(products):
+        dirs = paths.spool(product)
+        places += [(product, one) for one in (dirs.new.parent, dirs.new, dirs.tmp, dirs.bad)]
+    for product, place in places:
+        problem = spool.trap(place)
+        if problem:
+            found.append(_problem("spool", f"{place} {problem}; move it away", product))
+    return found
 
 
 def _daemon(holder: Holder | None, around: Surroundings, now: float) -> dict[str, object]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tallyd.errors import StateMoved, StateUnusable
+from tallyd.errors import StateDamaged, StateFull, StateMoved, StateUnusable, refused
 from tallyd.files import make_directory
+from tallyd.limits import FULL_BELOW_BYTES, LOG_PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 # One writer by the lock, so a wait can only be a reader's checkpoint: milliseconds.
 _BUSY_TIMEOUT_S = 2.0
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_MAYBE_FULL = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 
 
 class Store:
@@ -59,7 +62,12 @@ class Store:
         except sqlite3.Error as error:
             if self._connection.in_transaction:
                 self._connection.rollback()
-            raise _unusable(self._file, error) from error
+            problem = _unusable(self._file, error)
+            if isinstance(problem, StateFull):
+                # What the log holds has a place in the database: its room is for the next try.
+                with suppress(StateUnusable):
+                    self.empty_log()
+            raise problem from error
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -78,11 +86,30 @@ class Store:
             raise _unusable(self._file, error) from error
 
     def scrub(self) -> None:
-        """Let no byte of deleted rows stay in the files. Raises StateUnusable."""
+        """Let no byte of deleted rows stay in the files, and give their room back.
+
+        Raises StateUnusable; StateFull where there is no room for the copy that this makes.
+        """
+        self._run("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextmanager
+    def zeroing(self) -> Iterator[None]:
+        """While inside, each deleted row is overwritten at once, which needs no copy of the rest."""
+        self._run("PRAGMA secure_delete = ON")
+        try:
+            yield
+        finally:
+            self._run("PRAGMA secure_delete = OFF")
+
+    def empty_log(self) -> None:
+        """Write the log back into the database and give its room back. Raises StateUnusable."""
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _run(self, *statements: str) -> None:
         self.check_place()
         try:
-            self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            for one in statements:
+                self._connection.execute(one).fetchall()
         except sqlite3.Error as error:
             raise _unusable(self._file, error) from error
 
@@ -112,20 +139,26 @@ def open_store(paths: Paths) -> Store:
     try:
         # Made by us before SQLite does, so that it is never readable by others, not for a moment.
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    except IsADirectoryError as error:
+        raise _damaged(file, "is a directory") from error
     except OSError as error:
-        raise StateUnusable(
-            f"{file} cannot be opened: {error.strerror}", "free space or mend its permissions"
-        ) from error
+        raise refused(f"{file} cannot be opened", error) from error
+    connection = None
     try:
         connection = sqlite3.connect(
             file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         store = Store(connection, file)
         _migrate(store)
-    except sqlite3.Error as error:
-        raise _unusable(file, error) from error
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _unusable(file, error) from error
+        raise
     return store
 
 
@@ -182,8 +215,30 @@ def _version(connection: sqlite3.Connection, file: Path) -> int:
 
 
 def _unusable(file: Path, error: Exception) -> StateUnusable:
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-        hint = "move the file away to start anew; what it held is lost"
-    else:
-        hint = "free space, mend its permissions, or wait for the program that holds it"
-    return StateUnusable(f"{file} cannot be used: {error}", hint)
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF in _DAMAGE:
+        return _damaged(file, str(error))
+    what = f"{file} cannot be used: {error}"
+    # Where there is no room for the index of its log, SQLite speaks of an I/O error.
+    if code & 0xFF == sqlite3.SQLITE_FULL or (code & 0xFF in _MAYBE_FULL and _is_full(file)):
+        return StateFull(what, "free space on that disk")
+    if code & 0xFF == sqlite3.SQLITE_BUSY:
+        return StateUnusable(what, "wait for the program that holds it, or end it")
+    if code & 0xFF == sqlite3.SQLITE_READONLY:
+        return StateUnusable(what, "mount that disk writable again, or mend the file's permissions")
+    return StateUnusable(what, "look at that disk and at the file's permissions")
+
+
+def _damaged(file: Path, why: str) -> StateDamaged:
+    return StateDamaged(
+        f"{file} is damaged: {why}",
+        "tallyd sets it aside at its next start and begins anew; what it held is lost",
+    )
+
+
+def _is_full(file: Path) -> bool:
+    try:
+        disk = os.statvfs(file.parent)
+    except (OSError, AttributeError):
+        return False
+    return disk.f_bavail * disk.f_frsize < FULL_BELOW_BYTES

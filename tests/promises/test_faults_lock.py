@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 from support.clock import NOON
@@ -149,6 +150,42 @@ def test_a_lock_that_was_replaced_before_it_was_taken_is_not_taken(home):
                 first.check()
             with pytest.raises(AlreadyRunning), lock.hold_lock(paths, holder):
                 raise AssertionError("two have the lock")
+
+
+def test_a_lock_file_that_goes_while_somebody_waits_for_it_is_not_the_one_he_gets(
+    home, monkeypatch
+):
+    """He opened it in time, and gets the lock of a file that the next one does not find."""
+    paths = Paths(home / "config", home / "state")
+    holder = lock.Holder(1, "daemon", "1", NOON)
+    waits, got = threading.Event(), []
+    take = lock._take
+
+    def watched(file: IO[str]) -> None:
+        try:
+            take(file)
+        except OSError:
+            waits.set()
+            raise
+
+    def second() -> None:
+        with lock.hold_lock(paths, holder):
+            try:
+                with lock.hold_lock(paths, holder):
+                    got.append("two")
+            except AlreadyRunning:
+                got.append("one")
+
+    monkeypatch.setattr(lock, "_take", watched)
+    monkeypatch.setattr(lock, "LOCK_PATIENCE_S", 5)
+    waiting = threading.Thread(target=second)
+    with lock.hold_lock(paths, holder):
+        waiting.start()
+        assert waits.wait(90)
+        paths.lock.unlink()
+    waiting.join()
+
+    assert got == ["one"]
 
 
 def _as_directory(file: Path) -> None:

@@ -156,6 +156,17 @@ def test_status_says_what_is_wrong_since_when_and_what_to_do(pipeline: Pipeline)
     assert (well["daemon"]["problems"], well["daemon"]["more_problems"]) == ([], 0)
 
 
+def test_a_daemon_that_gives_no_sign_is_named(pipeline: Pipeline):
+    """Where the disk refuses even its heartbeat, it can say nothing by itself."""
+    told = []
+    with lock.hold_lock(pipeline.around.paths, _HOLDER) as held:
+        for silent_s in (299, 301):
+            held.beat(NOON - silent_s, 0.0)
+            told.append([one["place"] for one in gather(pipeline.around, NOON)[0]["problems"]])
+
+    assert told == [[], ["daemon"]]
+
+
 def test_a_round_that_fails_is_told_until_one_succeeds(pipeline: Pipeline, monkeypatch):
     """One product's intake alone: its next good round ends it."""
     told = []

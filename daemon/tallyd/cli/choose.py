@@ -15,7 +15,7 @@ from tallyd.cli.exits import EXIT_STATE
 from tallyd.cli.here import ask_daemon, locate, time_now
 from tallyd.cli.output import print_lines, say
 from tallyd.contract.parse import PRODUCT_NAME
-from tallyd.errors import AlreadyRunning, BadRequest, NotRegistered, TallydError
+from tallyd.errors import AlreadyRunning, BadRequest, NotRegistered, StateUnusable, TallydError
 from tallyd.state_file import USER_MAX_CHARS
 from tallyd.usage import EXIT_USAGE
 
@@ -40,14 +40,14 @@ _MODE_TEXTS = {
 
 def off(arguments: argparse.Namespace) -> int:
     """Say no, for one product or for all of them, those still to come too."""
-    from tallyd import choices, policy
+    from tallyd import choices, policy, reserve
 
     around = locate()
     products = _named(arguments, around)
     if products is None:
         return EXIT_USAGE
     if arguments.all:
-        policy.forbid_all(around.paths)
+        reserve.insist(around.paths, lambda: policy.forbid_all(around.paths))
 
     def say_no(product: str) -> None:
         try:
@@ -63,7 +63,9 @@ def off(arguments: argparse.Namespace) -> int:
                 )
             )
 
-    done, code = _each(products, say_no)
+    done, code = _each(
+        products, lambda product: reserve.insist(around.paths, lambda: say_no(product))
+    )
     # From here on nothing of it is merged or sent; what is left is to delete what waits.
     _forget(around, done)
     for product in done:
@@ -116,12 +118,15 @@ def on(arguments: argparse.Namespace) -> int:
 
 def reset(arguments: argparse.Namespace) -> int:
     """Begin anew under another id; the choice stays as it is."""
-    from tallyd import choices
+    from tallyd import choices, reserve
 
     around = locate()
     product = arguments.product
     contract = around.registry.get(product)
-    choices.reset_id(contract, around.paths, around.environ, time_now())
+    reserve.insist(
+        around.paths,
+        lambda: choices.reset_id(contract, around.paths, around.environ, time_now()),
+    )
     _forget(around, [product])
     ids = {
         "random": "what comes has another id",
@@ -196,18 +201,20 @@ def _line(question: str) -> str | None:
 
 def _store(contract: Contract, around: Surroundings, mode: str, user: str) -> None:
     """Write the choice down; whoever says yes, says it to the contract that is registered now."""
-    from tallyd import choices, policy
+    from tallyd import choices, policy, reserve
 
     modes = contract.consent.modes or ("off", "on")
     if mode not in modes:
         raise BadRequest(f"{contract.product} knows no {mode!r}", f"choose: {', '.join(modes)}")
     if mode == "identified" and not user:
         raise BadRequest("identified needs an id", "give it with --user")
-    _tell_of_damage(
-        choices.write_choice(
+
+    def write() -> ChoiceFile:
+        return choices.write_choice(
             contract, around.paths, around.environ, mode=mode, now=time_now(), user=user
         )
-    )
+
+    _tell_of_damage(reserve.insist(around.paths, write) if mode == "off" else write())
     if mode == "off":
         return
     policy.permit(contract.product, around.paths)
@@ -258,7 +265,10 @@ def _forget(around: Surroundings, products: list[str]) -> None:
     while products:
         try:
             if lock.is_daemon_running(around.paths):
-                ask_daemon(around, products)
+                told = ask_daemon(around, products)
+                kept = {one: told.get(one, {}).get("not_deleted") for one in products}
+                for product in filter(kept.get, products):
+                    raise StateUnusable(f"{product} is not deleted yet: {kept[product]}")
             else:
                 service.forget(around, SystemClock(), products)
         except AlreadyRunning:

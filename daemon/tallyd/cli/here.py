@@ -47,11 +47,11 @@ def ask_daemon(around: Surroundings, forget: Iterable[str] = ()) -> Mapping[str,
 
     First it forgets what was not sent of the products named.
     """
-    from tallyd import lock, requests
+    from tallyd import lock, requests, reserve
     from tallyd.limits import FLUSH_PATIENCE_S
 
     say("asking the running daemon …")
-    request = requests.ask(around.paths, forget)
+    request = reserve.insist(around.paths, lambda: requests.ask(around.paths, forget))
     result = requests.wait(request, FLUSH_PATIENCE_S, lambda: lock.is_daemon_running(around.paths))
     if result is None:
         raise AlreadyRunning("the daemon did not answer", 'try again, or see "tallyd status"')

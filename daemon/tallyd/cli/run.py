@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from tallyd.cli.exits import EXIT_BUG, EXIT_STATE
 from tallyd.cli.here import ask_daemon, locate
 from tallyd.cli.output import leave, print_json, print_lines
-from tallyd.errors import StateMoved, TallydError
+from tallyd.errors import StateDamaged, StateMoved, TallydError, find
+from tallyd.limits import DAMAGE_PAUSE_S
 
 if TYPE_CHECKING:
     import argparse
@@ -31,23 +32,29 @@ def run(arguments: argparse.Namespace) -> int:
     os.umask(0o077)
 
     async def serve_and_leave() -> None:
-        await service.serve(around, chosen, SystemClock(), arguments.began)
+        await service.serve(around, chosen, clock, arguments.began)
         leave(0)
 
-    try:
-        anyio.run(serve_and_leave)
-    except (TallydError, KeyboardInterrupt):
-        # Before anything was started.
-        raise
-    except BaseException as crash:
-        moved = crash.subgroup(StateMoved) if isinstance(crash, BaseExceptionGroup) else None
-        if moved is None:
-            logging.getLogger("tallyd").critical("action=crashed", exc_info=True)
-            leave(EXIT_BUG)
-        why = f"its state in {around.paths.state} was removed or replaced"
-        logging.getLogger("tallyd").critical(logs.line("ended", why=why))
-        leave(StateMoved.exit_code)
-    return 0
+    clock = SystemClock()
+    damaged_at = -DAMAGE_PAUSE_S
+    while True:
+        try:
+            anyio.run(serve_and_leave)
+        except BaseException as crash:
+            now = clock.monotonic()
+            if find(crash, StateDamaged) and now - damaged_at >= DAMAGE_PAUSE_S:
+                # It was set aside: begin anew, with an empty one. Twice in a row is the disk's doing.
+                damaged_at = now
+                continue
+            if isinstance(crash, TallydError | KeyboardInterrupt):
+                # Before anything was started.
+                raise
+            ended = find(crash, StateMoved) or find(crash, StateDamaged)
+            if ended is None:
+                logging.getLogger("tallyd").critical("action=crashed", exc_info=True)
+                leave(EXIT_BUG)
+            logging.getLogger("tallyd").critical(logs.line("ended", why=ended))
+            leave(ended.exit_code)
 
 
 def flush(arguments: argparse.Namespace) -> int:
