@@ -19,6 +19,7 @@ from tallyd.clock import Steadiness
 from tallyd.contract.days import day_of, shift_day
 from tallyd.limits import CLOCK_LEAP_S, CLOCK_SETTLE_S
 from tallyd.settings import Settings
+from tallyd.status import gather
 
 YEAR_S = 365 * DAY_S
 OLD_DAY = shift_day(TODAY, -20)
@@ -253,6 +254,17 @@ def test_a_running_daemon_whose_clock_leaps_goes_on_and_its_uptime_stays_sane(
 
     stop = status(pipeline.home)["last_stop"]
     assert (uptimes, stop["uptime_s"], stop["reason"]) == ([30.0], 30.0, "signal")
+
+
+@pytest.mark.parametrize(("leap_s", "uptime_s"), [(YEAR_S, 160.0), (-YEAR_S, 40.0), (10, 50.0)])
+def test_status_right_after_a_leap_shows_no_uptime_of_years(pipeline: Pipeline, leap_s, uptime_s):
+    """Until the next heartbeat it knows of the last one only: two of its intervals are the most."""
+    around = pipeline.around
+    with lock.hold_lock(around.paths, lock.Holder(os.getpid(), "daemon", "1", NOON)) as held:
+        held.beat(NOON + 40, 40.0)
+        report, _ = gather(around, NOON + 40 + leap_s)
+
+    assert report["daemon"]["uptime_s"] == uptime_s
 
 
 def _count(pipeline: Pipeline) -> int:
