@@ -262,6 +262,18 @@ def remove_old_events(
     ).rowcount
 
 
+def holds_before(sql: sqlite3.Connection, product: str, day: str) -> bool:
+    """Whether a sum or a single event of before `day` is here."""
+    key = (product, day)
+    return any(
+        sql.execute(query, key).fetchone() is not None
+        for query in (
+            "SELECT 1 FROM bucket WHERE product = ? AND day < ? LIMIT 1",
+            "SELECT 1 FROM event WHERE product = ? AND ts < ? LIMIT 1",
+        )
+    )
+
+
 def remove_oldest_events(sql: sqlite3.Connection, product: str, kept: int) -> int:
     """Keep the newest `kept` single events; returns how many went."""
     return sql.execute(

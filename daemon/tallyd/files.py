@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+# Follow no link, wait for no pipe: flags for opening what anybody may have put there.
+NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # Nobody mends a tenth damaged file who left nine.
 _KEPT_MAX = 9
 # What `replace_file`, here and in the stub, writes beside before it renames.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping
 
-    from tallyd.lock import Holder
+    from tallyd.lock import HeldLock, Holder
     from tallyd.product import ProductView
     from tallyd.store import Store
 
@@ -61,15 +61,17 @@ def record_stop(
     _log.info(logs.line("daemon_stopped", **facts))
 
 
-def recover(store: Store, last_beat: float, views: Iterable[ProductView]) -> None:
+def recover(store: Store, held: HeldLock, views: Iterable[ProductView]) -> None:
     """Record the stop of every run that was killed hard, at the last heartbeat. Call under the lock."""
     views = list(views)
     with store.reading() as sql:
         killed = runs.unfinished(sql)
     for run_id, started_at in killed:
         # A clock set back can put the beat before the start; an uptime is never negative.
-        stopped_at = max(last_beat, started_at)
-        record_stop(store, run_id, StopReason.UNCLEAN, stopped_at - started_at, views, stopped_at)
+        stopped_at = max(held.previous_beat, started_at)
+        is_told = held.previous.started_at == started_at and held.previous.up_s > 0
+        uptime_s = held.previous.up_s if is_told else stopped_at - started_at
+        record_stop(store, run_id, StopReason.UNCLEAN, uptime_s, views, stopped_at)
 
 
 def _keep(

@@ -9,12 +9,12 @@ handed a view of a product whose consent is on.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from tallyd import buckets, logs, losses, spool
+from tallyd import buckets, losses, spool
 from tallyd.body import canonical
 from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.fields import Hash
@@ -32,14 +32,13 @@ if TYPE_CHECKING:
     from tallyd.store import Store
 
 
-_log = logging.getLogger(__name__)
-
-
 @dataclass(slots=True)
 class IntakeCount:
     """What one pass did: files looked at, merged, already known, set aside, older than the consent.
 
-    `rows` is how many sums and events it added to.
+    `stuck` ones could be neither removed nor set aside; `why` tells of the first of them. `held`
+    ones wait until the clock can be believed that says their day is wrong. `rows` is how many sums
+    and events it added to.
     """
 
     seen: int = 0
@@ -48,6 +47,9 @@ class IntakeCount:
     quarantined: int = 0
     predating: int = 0
     rows: int = 0
+    stuck: int = 0
+    held: int = 0
+    why: str = ""
 
     def add(self, other: IntakeCount) -> None:
         """Add what another pass did."""
@@ -57,6 +59,9 @@ class IntakeCount:
         self.quarantined += other.quarantined
         self.predating += other.predating
         self.rows += other.rows
+        self.stuck += other.stuck
+        self.held += other.held
+        self.why = self.why or other.why
 
 
 @dataclass(slots=True)
@@ -149,12 +154,19 @@ class _Fold:
 
 
 def merge_batch(
-    store: Store, view: ProductView, files: NewFiles, reader: DeltaReader, now: float
+    store: Store,
+    view: ProductView,
+    files: NewFiles,
+    reader: DeltaReader,
+    now: float,
+    *,
+    may_age: bool = True,
 ) -> IntakeCount:
     """Take the first of these files, merge them exactly once and remove them.
 
-    As many as MERGE_BATCH_FILES and MERGE_BATCH_BYTES allow, at least one. Raises StateUnusable; then
-    nothing is lost.
+    As many as MERGE_BATCH_FILES and MERGE_BATCH_BYTES allow, at least one. Without `may_age` nothing is
+    refused for its day, for `now` cannot be believed: it waits. Raises StateUnusable; then nothing is
+    lost.
     """
     done, size = IntakeCount(), 0
     readable: list[tuple[NewEntry, Delta]] = []
@@ -167,12 +179,14 @@ def merge_batch(
             if content is not None:
                 size += len(content)
                 delta = reader.read(content)
-                if is_covered(entry, delta):
+                if not is_covered(entry, delta):
+                    predating.append(entry)
+                elif may_age or _misplaced(delta.about.day, view.contract, now) is None:
                     readable.append((entry, delta))
                 else:
-                    predating.append(entry)
+                    done.held += 1
         except Malformed as reason:
-            done.quarantined += _set_aside(files, entry, view, str(reason))
+            _set_aside(files, entry, view, str(reason), done)
         if done.seen >= MERGE_BATCH_FILES or size >= MERGE_BATCH_BYTES:
             break
     ids = [files.id_of(entry) for entry, _ in readable]
@@ -188,8 +202,13 @@ def merge_batch(
         buckets.add_events(sql, view.name, fold.events)
         losses.add(sql, view.name, fold.lost)
         losses.add_stripped(sql, view.name, fold.stripped)
-    files.discard(entry for entry, _ in readable)
-    files.discard(predating)
+    for entry in chain((one for one, _ in readable), predating):
+        try:
+            files.discard(entry)
+        except StateUnusable as problem:
+            # Its name is known, so it adds nothing ever again; the rest goes on.
+            done.stuck += 1
+            done.why = done.why or str(problem)
     done.known, done.predating = len(known), len(predating)
     done.merged = len(ids) - done.known
     done.rows = len(fold.sums) + len(fold.events)
@@ -217,13 +236,15 @@ class _Cover:
         return is_covered
 
 
-def _set_aside(files: NewFiles, entry: NewEntry, view: ProductView, reason: str) -> bool:
+def _set_aside(
+    files: NewFiles, entry: NewEntry, view: ProductView, reason: str, done: IntakeCount
+) -> None:
     """Quarantine one file. Where that is refused it stays, is met again, and stops no other."""
     try:
-        return spool.quarantine(files, entry, view.spool, reason)
+        done.quarantined += spool.quarantine(files, entry, view.spool, reason)
     except StateUnusable as problem:
-        _log.warning(logs.line("quarantine_failed", product=view.name, why=problem))
-        return False
+        done.stuck += 1
+        done.why = done.why or str(problem)
 
 
 def _derived_id(contract: Contract, about: About) -> str | None:

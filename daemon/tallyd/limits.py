@@ -30,6 +30,9 @@ DELTA_MEMORY_PIECE_BYTES: Final = 512
 MERGE_BATCH_FILES: Final = 1024
 # And at most this many bytes of them: a stop waits for the transaction that is under way.
 MERGE_BATCH_BYTES: Final = 1024 * 1024
+# Files of one product that are listed and merged before the next product has its turn: what writers
+# leave at most (twice their cap of 2,048). Beyond it, memory and the others' wait stay the same.
+MERGE_TURN_FILES: Final = 4096
 # A delta a day ahead is a host in another time's midnight; further ahead is a broken clock.
 MAX_DAYS_AHEAD: Final = 1
 # A delta's name is remembered until its day is refused as too old anyway (30 days + tomorrow + today).
@@ -53,6 +56,21 @@ RESCAN_INTERVAL_S: Final = 60.0
 # watchfiles wakes once a step, idle or not: 1.5 s is 0.67 wake-ups a second (promise: at most 1).
 WATCH_STEP_MS: Final = 1500
 WATCH_DEBOUNCE_MS: Final = 3000
+# Products whose directories are watched, two each; a system may give a user 8,192 watches in all, and
+# whoever fills the spool with directories must not take them from other programs.
+WATCH_MAX_PRODUCTS: Final = 100
+# What comes into a new directory before it is watched waits this long: the time a hint takes anyway.
+WATCH_SETTLE_S: Final = WATCH_DEBOUNCE_MS / 1000
+
+# --- the clock (decision 30) ---------------------------------------------------------------------
+# A wall clock that leaps by more than this against the monotonic one was set, or the machine slept:
+# what is too old is told by days, which an hour does not change.
+CLOCK_LEAP_S: Final = 3600.0
+# So long it must go on steadily before anything is lost by its word. A time service that finds a wrong
+# clock mends it within a minute or two.
+CLOCK_SETTLE_S: Final = 900.0
+# A daemon that was last seen longer ago than anything is kept looks at the clock for that long first.
+CLOCK_GAP_S: Final = 32 * 86400.0
 
 # --- sending -------------------------------------------------------------------------------------
 # wire-v1: a request is at most 64 KiB.

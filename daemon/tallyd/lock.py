@@ -14,19 +14,21 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import time
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from tallyd.contract.days import day_of
-from tallyd.contract.frozen import Frozen
-from tallyd.errors import AlreadyRunning, refused
-from tallyd.files import make_directory
+from tallyd.contract.frozen import Frozen, replace
+from tallyd.errors import AlreadyRunning, StateMoved, StateUnusable, refused
+from tallyd.files import NO_TRAPS, make_directory
 from tallyd.limits import BOARD_BYTES, BOARD_PROBLEMS, BOARD_WHY_CHARS, LOCK_PATIENCE_S
 from tallyd.troubles import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from tallyd.paths import Paths
 
@@ -55,6 +57,8 @@ class Holder(Frozen):
     """Who holds the lock: `role` is "daemon" or "flush", `started_at` Unix seconds.
 
     `problems` are what is wrong with it now, `more_problems` how many had no place beside them.
+    `up_s` is how long it had been up at its last heartbeat: where the clock was set since the start,
+    the two instants do not say it.
     """
 
     pid: int
@@ -63,20 +67,37 @@ class Holder(Frozen):
     started_at: float
     problems: tuple[Problem, ...] = ()
     more_problems: int = 0
+    up_s: float = 0.0
 
 
 class HeldLock:
-    """The lock, held; `previous_beat` is the last heartbeat (Unix s) of who held it before."""
+    """The lock, held; `previous` held it before, its last heartbeat was at `previous_beat` (Unix s)."""
 
-    def __init__(self, descriptor: int, holder: Holder, previous_beat: float) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: IO[str], path: Path, holder: Holder) -> None:
+        self._descriptor = file.fileno()
+        self._path = path
+        self._problems: Sequence[Problem] = ()
         self.holder = holder
-        self.previous_beat = previous_beat
+        self.previous = _read(file)
+        self.previous_beat = os.fstat(self._descriptor).st_mtime
 
     def post(self, problems: Sequence[Problem]) -> None:
         """Say what is wrong now. A disk that refuses even this keeps the old text."""
+        self._problems = problems
         with suppress(OSError):
             self._write(problems)
+
+    def beat(self, now: float, up_s: float) -> None:
+        """Note that the holder lives at `now` (Unix s), up for `up_s`; failing costs only precision."""
+        self.holder = replace(self.holder, up_s=up_s)
+        with suppress(OSError):
+            self._write(self._problems)
+            os.utime(self._descriptor, (now, now))
+
+    def check(self) -> None:
+        """Raise StateMoved when the file is gone or another: who comes next does not see this lock."""
+        if not _is_at(self._path, self._descriptor):
+            raise StateMoved(f"{self._path} was removed or replaced", "start tallyd again")
 
     def begin(self) -> None:
         """Say who holds the lock, and that nothing is wrong so far. Raises OSError."""
@@ -93,60 +114,89 @@ class HeldLock:
 def hold_lock(paths: Paths, holder: Holder) -> Iterator[HeldLock]:
     """Hold the daemon's lock while inside. Raises AlreadyRunning or StateUnusable."""
     make_directory(paths.state)
-    try:
-        descriptor = os.open(
-            paths.lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600
-        )
-    except OSError as error:
-        raise refused(f"{paths.lock} cannot be opened", error) from error
-    with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
-        deadline = time.monotonic() + LOCK_PATIENCE_S
-        while True:
+    deadline = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        with _open(paths.lock) as file:
+            _wait_for(file, deadline)
+            if not _is_at(paths.lock, file.fileno()):
+                # Removed or replaced between the two: the next one would lock another file.
+                continue
+            held = HeldLock(file, paths.lock, holder)
             try:
-                _take(file)
-                break
-            except OSError:
-                if time.monotonic() >= deadline:
-                    other = _read(file)
-                    who = f"{other.role}, process {other.pid}"
-                    raise AlreadyRunning(
-                        f"tallyd is already running here ({who})", 'see "tallyd status"'
-                    ) from None
-                time.sleep(0.02)
-        held = HeldLock(file.fileno(), holder, os.fstat(file.fileno()).st_mtime)
+                held.begin()
+            except OSError as error:
+                raise refused(f"{paths.lock} cannot be written", error) from error
+            held.beat(holder.started_at, 0.0)
+            yield held
+            return
+
+
+def _open(path: Path) -> IO[str]:
+    """The lock's file, made if need be; of anything but a plain file nothing is touched."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_TRAPS, 0o600)
+    except OSError as error:
+        raise refused(f"{path} cannot be opened", error) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StateUnusable(f"{path} is not a regular file", "remove it")
+    return os.fdopen(descriptor, "r+", encoding="utf-8")
+
+
+def _wait_for(file: IO[str], deadline: float) -> None:
+    while True:
         try:
-            held.begin()
-        except OSError as error:
-            raise refused(f"{paths.lock} cannot be written", error) from error
-        beat(paths, holder.started_at)
-        yield held
+            _take(file)
+            return
+        except OSError:
+            if time.monotonic() >= deadline:
+                other = _read(file)
+                who = f"{other.role}, process {other.pid}"
+                raise AlreadyRunning(
+                    f"tallyd is already running here ({who})", 'see "tallyd status"'
+                ) from None
+            time.sleep(0.02)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one that stands at `path`."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def current_holder(paths: Paths) -> Holder | None:
-    """Who holds the lock now; None when nobody does. Changes nothing."""
+    """Who holds the lock now; None when nobody does. Changes nothing, waits for nothing."""
     try:
-        with open(paths.lock, encoding="utf-8") as file:
+        descriptor = os.open(paths.lock, os.O_RDONLY | NO_TRAPS)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, encoding="utf-8", closefd=False) as file:
             try:
                 _peek(file)
             except OSError:
                 return _read(file)
-    except OSError:
-        return None
+    finally:
+        os.close(descriptor)
     return None
+
+
+def last_beat(paths: Paths) -> float:
+    """When the holder lived last, Unix seconds; 0 when that cannot be told."""
+    try:
+        return os.lstat(paths.lock).st_mtime
+    except OSError:
+        return 0.0
 
 
 def is_daemon_running(paths: Paths) -> bool:
     """Whether a daemon, and no passing command, holds the lock. Changes nothing."""
     holder = current_holder(paths)
     return holder is not None and holder.role == "daemon"
-
-
-def beat(paths: Paths, now: float) -> None:
-    """Note that the holder lives at `now`; a failure costs only the precision of an uptime."""
-    try:
-        os.utime(paths.lock, (now, now))
-    except OSError:
-        return
 
 
 def _text(holder: Holder, problems: Sequence[Problem]) -> bytes:
@@ -169,6 +219,7 @@ def _text(holder: Holder, problems: Sequence[Problem]) -> bytes:
                 for one in told
             ],
             "more_problems": len(problems) - len(told),
+            "up_s": round(holder.up_s, 3),
         }
         text = json.dumps(said).encode("ascii")
         if len(text) < BOARD_BYTES or not told:
@@ -203,7 +254,7 @@ def _read(file: IO[str]) -> Holder:
 
 
 def _holder(said: dict[str, Any]) -> Holder:
-    # A daemon of an earlier version that still runs says nothing of problems.
+    # A daemon of an earlier version that still runs says nothing of problems, nor how long it was up.
     problems = tuple(
         Problem(
             str(one["duty"]),
@@ -223,4 +274,5 @@ def _holder(said: dict[str, Any]) -> Holder:
         float(said["started_at"]),
         problems,
         int(said.get("more_problems", 0)),
+        float(said.get("up_s", 0.0)),
     )

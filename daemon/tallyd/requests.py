@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tallyd.chance import random_uuid
 from tallyd.contract.parse import PRODUCT_NAME
+from tallyd.errors import StateUnusable
 from tallyd.files import read_regular, replace_file
 from tallyd.limits import FLUSH_MAX_REQUESTS, FLUSH_REQUEST_MAX_BYTES
 
@@ -68,7 +69,15 @@ def wait(
 
 
 def pending(paths: Paths) -> list[Path]:
-    """The requests that wait for an answer, as many as one round answers."""
+    """The requests that wait for an answer, as many as one round answers.
+
+    Raises StateUnusable for a link: nothing there is ours.
+    """
+    if paths.flush_requests.is_symlink():
+        raise StateUnusable(
+            f"{paths.flush_requests} is a link, and none is followed",
+            "put a directory in its place",
+        )
     try:
         found = sorted(
             file

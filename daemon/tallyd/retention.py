@@ -45,9 +45,14 @@ if TYPE_CHECKING:
 _OF_A_PRODUCT = (buckets, outbox, ledger, losses, decisions)
 
 
-def keep_bounds(store: Store, view: ProductView, paths: Paths, now: float) -> None:
-    """Bring one product within its age and caps, on a full disk too. Raises StateUnusable."""
-    _in_pieces(store, paths, lambda sql, rows: _trim(sql, view, now, rows))
+def keep_bounds(
+    store: Store, view: ProductView, paths: Paths, now: float, *, may_age: bool = True
+) -> None:
+    """Bring one product within its age and caps, on a full disk too.
+
+    Within its age only where `now` can be believed (`may_age`). Raises StateUnusable.
+    """
+    _in_pieces(store, paths, lambda sql, rows: _trim(sql, view, now if may_age else None, rows))
     spool.sweep_tmp(view.spool, now)
     remove_older(view.choice_file.parent, LEFTOVER_S, now, is_leftover)
     remove_older(view.notice_dir, LEFTOVER_S, now, _is_notice_leftover)
@@ -66,6 +71,13 @@ def keep_names(store: Store) -> None:
     """Bring the names of merged deltas within their cap. Raises StateUnusable."""
     with store.transaction() as sql:
         buckets.keep_newest_deltas(sql, DELTA_NAMES_MAX_ROWS)
+
+
+def holds_old(store: Store, view: ProductView, now: float) -> bool:
+    """Whether something is older than the contract's window, if `now` can be believed."""
+    with store.reading() as sql:
+        before_day = oldest_day(now, view.contract.endpoint.max_age_days)
+        return buckets.holds_before(sql, view.name, before_day)
 
 
 def lose_old(store: Store, view: ProductView, now: float) -> None:
@@ -151,14 +163,19 @@ def _in_pieces(
                 return
 
 
-def sweep(store: Store, paths: Paths, now: float) -> None:
-    """Forget names that age protects by now; remove what killed processes left beside their files."""
-    before = now - DELTA_ID_DAYS * 86400
-    _in_pieces(store, paths, lambda sql, rows: buckets.forget_deltas_before(sql, before, rows))
+def sweep(store: Store, paths: Paths, now: float, *, may_age: bool = True) -> None:
+    """Forget names that age protects by now; remove what killed processes left beside their files.
+
+    Without `may_age` no name is forgotten for its age: `now` cannot be believed.
+    """
+    if may_age:
+        before = now - DELTA_ID_DAYS * 86400
+        _in_pieces(store, paths, lambda sql, rows: buckets.forget_deltas_before(sql, before, rows))
+        damage.remove(paths, now - DAMAGED_DAYS * 86400)
     keep_names(store)
-    damage.remove(paths, now - DAMAGED_DAYS * 86400)
     # Flush requests and their answers: nobody waits that long.
-    remove_older(paths.flush_requests, LEFTOVER_S, now, lambda _: True)
+    if not paths.flush_requests.is_symlink():
+        remove_older(paths.flush_requests, LEFTOVER_S, now, lambda _: True)
     for directory in (paths.contracts, paths.choices, paths.agreements, paths.config):
         remove_older(directory, LEFTOVER_S, now, is_leftover)
 
@@ -167,12 +184,14 @@ def _is_notice_leftover(name: str) -> bool:
     return is_leftover(name) or name.endswith(".claim")
 
 
-def _trim(sql: sqlite3.Connection, view: ProductView, now: float, rows: int) -> int:
-    """Remove what is too old or too much, at most `rows` of each; how many went."""
-    gone = _lose_old(sql, view, now, rows)
-    for batch in outbox.expired(sql, view.name, now)[: _batches(rows)]:
-        outbox.lose(sql, batch, Cause.AGE)
-        gone += 1
+def _trim(sql: sqlite3.Connection, view: ProductView, now: float | None, rows: int) -> int:
+    """Remove what is too old (not where `now` is None) or too much, at most `rows` of each; how many went."""
+    gone = 0
+    if now is not None:
+        gone += _lose_old(sql, view, now, rows)
+        for batch in outbox.expired(sql, view.name, now)[: _batches(rows)]:
+            outbox.lose(sql, batch, Cause.AGE)
+            gone += 1
     gone += _keep_caps(sql, view, rows)
     if rows < 0 or not gone:
         ledger.trim(sql, view.name)

@@ -52,18 +52,20 @@ class Ready(Frozen):
     policy: Endpoint
 
 
-def next_ready(store: Store, view: ProductView, now: float) -> Ready | float | None:
+def next_ready(
+    store: Store, view: ProductView, now: float, *, may_age: bool = True
+) -> Ready | float | None:
     """The batch that may leave now; None when none may; the seconds to wait, when it is too early.
 
     Called right before the socket, with a view made for this very batch. A batch of another id never
     leaves; one of an earlier contract leaves with what the present one lists; one that a gateway
-    would refuse for its age is lost here, where it is counted.
+    would refuse for its age is lost here, where it is counted, if `now` can be believed (`may_age`).
     """
     if not view.gate.is_open:
         return None
     policy = view.contract.endpoint
     with store.transaction() as sql:
-        for old in outbox.expired(sql, view.name, now):
+        for old in outbox.expired(sql, view.name, now) if may_age else ():
             outbox.lose(sql, old, Cause.AGE)
         while (batch := outbox.oldest(sql, view.name)) is not None:
             if not _is_of_this_id(batch, view):
@@ -149,13 +151,14 @@ async def send_all(
     still_stands: Callable[[ProductView], bool],
     clock: Clock,
     in_thread: Callable[..., Awaitable[object]],
+    may_age: Callable[[], bool] = lambda: True,
 ) -> SendCount:
     """Send what may leave, batch by batch. Safe to cancel at any moment: the batch stays."""
     done = SendCount()
 
     def look() -> Ready | float | None:
         view = view_now()
-        ready = next_ready(store, view, clock.now())
+        ready = next_ready(store, view, clock.now(), may_age=may_age())
         # The last thing before the socket is the user's own file: whoever said no a moment ago, while
         # the database was asked, is heard.
         return ready if not isinstance(ready, Ready) or still_stands(view) else None

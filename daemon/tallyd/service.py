@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,13 +20,23 @@ from typing import TYPE_CHECKING
 import anyio
 
 from tallyd import __version__, damage, heartbeat, lock, logs, requests, reserve, retention
-from tallyd.errors import NotRegistered, StateDamaged, StateMoved, TallydError, find, in_words
+from tallyd.clock import Steadiness
+from tallyd.errors import (
+    NotRegistered,
+    StateDamaged,
+    StateMoved,
+    StateUnusable,
+    TallydError,
+    find,
+    in_words,
+)
 from tallyd.files import make_directory
 from tallyd.limits import (
     FLUSH_LOOK_S,
     HEARTBEAT_INTERVAL_S,
     RETENTION_INTERVAL_S,
     TROUBLED_INTERVAL_S,
+    WATCH_SETTLE_S,
 )
 from tallyd.passes import Passes
 from tallyd.product import look_at
@@ -57,7 +67,8 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
     from tallyd.wakeups import Doorbell, Watcher  # noqa: PLC0415 - a flush needs no watchfiles
 
     with _single_instance(around, clock, "daemon") as (store, held):
-        passes = Passes(store, around, clock, Troubles(clock, held.post))
+        troubles = Troubles(clock, held.post)
+        passes = Passes(store, around, clock, troubles, Steadiness(clock, held.previous_beat))
         reason = StopReason.CRASH
         # Before the start is recorded, so that no signal can fall between the two.
         with anyio.open_signal_receiver(*_STOP_SIGNALS) as signals:
@@ -69,7 +80,9 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
             )
             spool_bell, flush_bell = Doorbell(), Doorbell()
             for watched in (around.paths.spools, around.paths.flush_requests):
-                make_directory(watched)
+                # Where that is refused, each product's round says why, and goes on once it is mended.
+                with suppress(StateUnusable):
+                    make_directory(watched)
             watcher = Watcher(
                 {around.paths.spools: spool_bell, around.paths.flush_requests: flush_bell}
                 if settings.watch
@@ -81,7 +94,7 @@ async def serve(around: Surroundings, settings: Settings, clock: Clock, began: f
                     loops.start_soon(_run_flushes, passes, flush_bell, around, settings)
                     loops.start_soon(_run_delivery, passes)
                     loops.start_soon(_run_retention, passes, around)
-                    loops.start_soon(_run_heartbeat, store, around, clock)
+                    loops.start_soon(_run_heartbeat, store, held, clock, began)
                     async for _ in signals:
                         reason = StopReason.SIGNAL
                         loops.cancel_scope.cancel()
@@ -106,12 +119,16 @@ async def flush(around: Surroundings, clock: Clock) -> FlushResult:
     Raises AlreadyRunning when a daemon holds the lock, StateUnusable when the state refuses.
     """
     try:
-        with _single_instance(around, clock, "flush") as (store, _):
-            return await _flush(Passes(store, around, clock))
+        return await _flush_once(around, clock)
     except StateDamaged:
         # Set aside by now.
-        with _single_instance(around, clock, "flush") as (store, _):
-            return await _flush(Passes(store, around, clock))
+        return await _flush_once(around, clock)
+
+
+async def _flush_once(around: Surroundings, clock: Clock) -> FlushResult:
+    with _single_instance(around, clock, "flush") as (store, held):
+        steadiness = Steadiness(clock, held.previous_beat)
+        return await _flush(Passes(store, around, clock, steadiness=steadiness))
 
 
 def forget(around: Surroundings, clock: Clock, products: Sequence[str]) -> None:
@@ -160,9 +177,10 @@ def _single_instance(
         except StateDamaged as problem:
             _set_aside(paths, problem, clock)
             store = reserve.insist(paths, lambda: open_store(paths))
+        store.guard(held.check)
         try:
             views = Passes(store, around, clock).views()
-            reserve.insist(paths, lambda: heartbeat.recover(store, held.previous_beat, views))
+            reserve.insist(paths, lambda: heartbeat.recover(store, held, views))
             yield store, held
         except BaseException as crash:
             damaged = find(crash, StateDamaged)
@@ -200,8 +218,18 @@ async def _run_intake(passes: Passes, bell: Doorbell, watcher: Watcher, settings
     """Scan at start, at every wake-up and on a slow timer: the scan is the truth."""
     while True:
         await _survive(passes.merge_all, "intake", passes.troubles)
-        await bell.wait(settings.rescan_interval_s)
-        watcher.rearm_if_replaced()
+        if watcher.problem:
+            hint = (
+                f"until then counts are found by the timer, every {settings.rescan_interval_s:g} s"
+            )
+            passes.troubles.met("watching", "", f"{watcher.problem}; {hint}")
+        else:
+            passes.troubles.over("watching")
+        # After the merge, which may have made directories itself.
+        wait_s = settings.rescan_interval_s
+        if watcher.rearm_if_needed():
+            wait_s = min(wait_s, WATCH_SETTLE_S)
+        await bell.wait(wait_s)
 
 
 async def _run_flushes(
@@ -254,12 +282,12 @@ async def _run_retention(passes: Passes, around: Surroundings) -> None:
         await anyio.sleep(RETENTION_INTERVAL_S if is_well else TROUBLED_INTERVAL_S)
 
 
-async def _run_heartbeat(store: Store, around: Surroundings, clock: Clock) -> None:
+async def _run_heartbeat(store: Store, held: lock.HeldLock, clock: Clock, began: float) -> None:
     """Note that the daemon lives."""
     while True:
         await anyio.sleep(HEARTBEAT_INTERVAL_S)
-        lock.beat(around.paths, clock.now())
         store.check_place()
+        held.beat(clock.now(), clock.monotonic() - began)
 
 
 async def _survive(work: Callable[[], Awaitable[object]], duty: str, troubles: Troubles) -> None:

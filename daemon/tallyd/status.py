@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tallyd import buckets, damage, ledger, lock, losses, outbox, runs, spool
 from tallyd.contract.days import instant
 from tallyd.errors import NotRegistered, StateUnusable
-from tallyd.limits import FULL_BELOW_BYTES, SILENT_AFTER_S
+from tallyd.limits import FULL_BELOW_BYTES, HEARTBEAT_INTERVAL_S, SILENT_AFTER_S
 from tallyd.product import look_at
 from tallyd.store import open_store_for_reading
 
@@ -71,7 +71,7 @@ def gather(around: Surroundings, now: float) -> tuple[dict[str, object], int]:
         "schema_version": 1,
         "state": str(around.paths.state),
         "config": str(around.paths.config),
-        "daemon": _daemon(running, now),
+        "daemon": _daemon(running, around, now),
     }
     code, is_there = RUNNING, True
     try:
@@ -153,7 +153,7 @@ def _of_the_spool(paths: Paths, products: set[str]) -> list[dict[str, object]]:
     return found
 
 
-def _daemon(holder: Holder | None, now: float) -> dict[str, object]:
+def _daemon(holder: Holder | None, around: Surroundings, now: float) -> dict[str, object]:
     if holder is None:
         return {
             "running": False,
@@ -166,13 +166,13 @@ def _daemon(holder: Holder | None, now: float) -> dict[str, object]:
             "problems": [],
             "more_problems": 0,
         }
-    rss_bytes, cpu_seconds = _cost(holder.pid)
+    rss_bytes, cpu_seconds = _cost(holder.pid, str(around.paths.lock))
     return {
         "running": True,
         "pid": holder.pid,
         "version": holder.version,
         "started_at": instant(holder.started_at),
-        "uptime_s": round(max(0.0, now - holder.started_at), 3),
+        "uptime_s": round(_uptime_s(holder, lock.last_beat(around.paths), now), 3),
         "rss_bytes": rss_bytes,
         "cpu_seconds": cpu_seconds,
         "problems": [
@@ -189,15 +189,29 @@ def _daemon(holder: Holder | None, now: float) -> dict[str, object]:
     }
 
 
-def _cost(pid: int) -> tuple[int | None, float | None]:
+def _uptime_s(holder: Holder, beat_at: float, now: float) -> float:
+    """How long the holder is up: what it said at its last heartbeat, and the time since, if that is sane.
+
+    A clock that was set in between must not make years of a minute.
+    """
+    return holder.up_s + min(max(0.0, now - beat_at), 2 * HEARTBEAT_INTERVAL_S)
+
+
+def _cost(pid: int, lock_file: str) -> tuple[int | None, float | None]:
+    """(bytes of memory, seconds of CPU) of a process, None where it does not hold the lock's file open.
+
+    Its number may be another program's by now: somebody else locks a file that still tells of us.
+    """
     import psutil  # noqa: PLC0415 - 12 ms that only a running daemon is worth
 
     try:
         process = psutil.Process(pid)
         with process.oneshot():
+            if os.path.realpath(lock_file) not in {one.path for one in process.open_files()}:
+                return None, None
             cpu = process.cpu_times()
             return process.memory_info().rss, round(cpu.user + cpu.system, 3)
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return None, None
 
 

@@ -18,7 +18,7 @@ from tallyd.files import make_directory
 from tallyd.limits import FULL_BELOW_BYTES, LOG_PAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tallyd.paths import Paths
 
@@ -37,6 +37,11 @@ class Store:
         self._file = file
         about = file.stat()
         self._identity = (about.st_dev, about.st_ino)
+        self._guard: Callable[[], None] = lambda: None
+
+    def guard(self, check: Callable[[], None]) -> None:
+        """Let `check` too look before every transaction; it raises StateMoved when another may write."""
+        self._guard = check
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -109,7 +114,8 @@ class Store:
             raise _unusable(self._file, error) from error
 
     def check_place(self) -> None:
-        """Raise StateMoved when the file is not the one that was opened."""
+        """Raise StateMoved when the file is not the one that was opened, or the guard says so."""
+        self._guard()
         try:
             about = self._file.stat()
             moved = (about.st_dev, about.st_ino) != self._identity

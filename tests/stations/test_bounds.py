@@ -16,7 +16,7 @@ from support.deltas import delta, tool_calls
 from support.pipeline import Pipeline, Tally
 from support.processes import DEMO_CONTRACT
 from support.recorder import recording
-from tallyd import ledger, passes, requests, retention, runs, spool
+from tallyd import ledger, passes, requests, retention, runs, spool, wakeups
 from tallyd.contract.days import shift_day
 from tallyd.limits import (
     FLUSH_MAX_REQUESTS,
@@ -25,6 +25,7 @@ from tallyd.limits import (
     RETRY_AFTER_MAX_S,
     RUNS_MAX_ROWS,
     STATE_FILE_MAX_BYTES,
+    WATCH_MAX_PRODUCTS,
 )
 
 YESTERDAY = shift_day(TODAY, -1)
@@ -77,6 +78,7 @@ def test_a_flood_of_sums_stays_within_its_cap_and_the_next_batch_says_what_went(
 
 def test_a_flood_of_single_events_stays_within_its_cap(pipeline: Pipeline, monkeypatch):
     monkeypatch.setattr(retention, "EVENTS_MAX_ROWS", SMALL)
+    monkeypatch.setattr(passes, "CAPS_SLACK_ROWS", 5)
     for _ in range(5):
         pipeline.drop(delta(counts=[], events=_events(10)))
     pipeline.intake()
@@ -312,8 +314,8 @@ def test_a_product_that_fails_each_round_in_the_same_words_is_one_line_of_the_lo
 
     said = [record.message.split()[0] for record in caplog.records]
     assert [one for one in said if one != "action=intake"] == [
-        "action=product_failed",
-        "action=product_recovered",
+        "action=failing",
+        "action=recovered",
     ] * 2
 
 
@@ -329,3 +331,13 @@ def test_a_hundred_products_are_merged_and_kept_apart(pipeline: Pipeline):
     assert {name: pipeline.tally(name).counted for name in names} == {
         name: {"search": 1} for name in names
     }
+
+
+def test_no_more_products_are_watched_than_the_cap_says(tmp_path):
+    """Whoever fills the spool with directories must not take the system's watches from others."""
+    for number in range(WATCH_MAX_PRODUCTS + 5):
+        (tmp_path / f"tool-{number:03d}" / "new").mkdir(parents=True)
+
+    watched = wakeups._directories(tmp_path)
+
+    assert len(watched) == 1 + 2 * WATCH_MAX_PRODUCTS

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from support.clock import NOON
+from support.clock import DAY_S, NOON
 from support.pipeline import Pipeline
 from support.processes import CONTRACTS
-from tallyd import buckets, choices, heartbeat
+from tallyd import buckets, choices, heartbeat, lock
 from tallyd.lock import Holder
 from tallyd.runs import StopReason
 
@@ -19,6 +19,13 @@ def _told(pipeline: Pipeline) -> list[tuple[str, str, dict[str, object]]]:
 
 def _start(pipeline: Pipeline) -> int:
     return heartbeat.record_start(pipeline.store, _HOLDER, 12, pipeline.passes.views(), NOON)
+
+
+def _recover(pipeline: Pipeline, beat_at: float) -> None:
+    """The next holder of the lock comes, and finds a heartbeat of that time."""
+    with lock.hold_lock(pipeline.around.paths, _HOLDER) as held:
+        held.previous_beat = beat_at
+        heartbeat.recover(pipeline.store, held, pipeline.passes.views())
 
 
 def test_start_and_stop_are_kept_for_a_product_that_lists_them(pipeline: Pipeline):
@@ -49,8 +56,8 @@ def test_a_hard_kill_is_recorded_as_unclean_with_the_uptime_of_the_last_heartbea
 ):
     _start(pipeline)
 
-    heartbeat.recover(pipeline.store, NOON + 180, pipeline.passes.views())
-    heartbeat.recover(pipeline.store, NOON + 999, pipeline.passes.views())
+    _recover(pipeline, beat_at=NOON + 180)
+    _recover(pipeline, beat_at=NOON + 999)
 
     assert _told(pipeline)[1:] == [
         ("daemon_stopped", "2026-11-20T12:03:00.000Z", {"reason": "unclean", "uptime_s": 180})
@@ -60,9 +67,19 @@ def test_a_hard_kill_is_recorded_as_unclean_with_the_uptime_of_the_last_heartbea
 def test_an_uptime_is_never_negative_when_the_clock_went_back(pipeline: Pipeline):
     _start(pipeline)
 
-    heartbeat.recover(pipeline.store, NOON - 3600, pipeline.passes.views())
+    _recover(pipeline, NOON - 3600)
 
     assert _told(pipeline)[1][2] == {"reason": "unclean", "uptime_s": 0}
+
+
+def test_an_uptime_is_not_the_years_that_a_clock_was_set_forward(pipeline: Pipeline):
+    _start(pipeline)
+    with lock.hold_lock(pipeline.around.paths, _HOLDER) as held:
+        held.beat(NOON + 365 * DAY_S, 60.0)
+
+    _recover(pipeline, NOON + 365 * DAY_S)
+
+    assert _told(pipeline)[1][2] == {"reason": "unclean", "uptime_s": 60}
 
 
 def test_a_product_that_does_not_list_them_or_is_off_keeps_nothing(pipeline: Pipeline):

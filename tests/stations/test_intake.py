@@ -64,7 +64,7 @@ def test_more_files_than_one_transaction_holds_are_all_merged(pipeline: Pipeline
     for _ in range(_MANY):
         pipeline.drop()
 
-    assert IntakeCount(seen=_MANY, merged=_MANY) == pipeline.intake()
+    assert IntakeCount(seen=_MANY, merged=_MANY, rows=4) == pipeline.intake()
     assert Tally(counted={"search": _MANY}) == pipeline.tally()
 
 
@@ -267,10 +267,10 @@ def test_a_bug_in_one_products_data_stops_no_other(pipeline: Pipeline, monkeypat
     pipeline.drop()
     right = intake.merge_batch
 
-    def broken(store, view, *rest):
+    def broken(store, view, *rest, **how):
         if view.name == "codegraph":
             raise OverflowError("a number that nobody thought of")
-        return right(store, view, *rest)
+        return right(store, view, *rest, **how)
 
     monkeypatch.setattr(intake, "merge_batch", broken)
 

@@ -24,7 +24,7 @@ from support.processes import (
     wait_for,
 )
 from support.recorder import recording
-from tallyd import passes, requests, service
+from tallyd import plan, requests, service
 from tallyd.contract.days import shift_day
 from tallyd.settings import Settings
 
@@ -46,7 +46,7 @@ def _serve_until(pipeline: Pipeline, is_done: Callable[[], object]) -> None:
 
 
 def test_a_finished_day_is_sent_on_the_interval_by_itself(pipeline: Pipeline, monkeypatch):
-    monkeypatch.setattr(passes, "FIRST_SEND_JITTER_S", 0.0)
+    monkeypatch.setattr(plan, "FIRST_SEND_JITTER_S", 0.0)
     pipeline.drop(delta(day=shift_day(TODAY, -1), counts=[tool_calls(count=3)]))
     pipeline.intake()
     with recording() as recorder:

@@ -193,8 +193,8 @@ def test_looking_at_the_lock_never_turns_a_daemon_away(home):
 def test_the_last_heartbeat_is_what_the_next_holder_is_told(pipeline: Pipeline):
     paths = pipeline.around.paths
     holder = lock.Holder(os.getpid(), "daemon", "0.1.0", NOON)
-    with lock.hold_lock(paths, holder):
-        lock.beat(paths, NOON + 60)
+    with lock.hold_lock(paths, holder) as held:
+        held.beat(NOON + 60, 60.0)
     with lock.hold_lock(paths, holder) as held:
         assert held.previous_beat == NOON + 60
 

@@ -159,9 +159,9 @@ def test_status_says_what_is_wrong_since_when_and_what_to_do(pipeline: Pipeline)
 def test_a_daemon_that_gives_no_sign_is_named(pipeline: Pipeline):
     """Where the disk refuses even its heartbeat, it can say nothing by itself."""
     told = []
-    with lock.hold_lock(pipeline.around.paths, _HOLDER):
+    with lock.hold_lock(pipeline.around.paths, _HOLDER) as held:
         for silent_s in (299, 301):
-            lock.beat(pipeline.around.paths, NOON - silent_s)
+            held.beat(NOON - silent_s, 0.0)
             told.append([one["place"] for one in gather(pipeline.around, NOON)[0]["problems"]])
 
     assert told == [[], ["daemon"]]
@@ -229,7 +229,7 @@ def test_contracts_that_cannot_be_listed_are_not_taken_for_none(pipeline: Pipeli
 
 
 def _raising(error: Exception):
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     return fail

@@ -14,25 +14,23 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
-from tallyd import choices, intake, ledger, logs, notices, reserve, retention, seal, sender, spool
-from tallyd.chance import between
+from tallyd import intake, logs, plan, reserve, retention, sender, spool
+from tallyd.clock import Steadiness
 from tallyd.contract.frozen import Frozen
 from tallyd.delta import DeltaReader
 from tallyd.errors import (
     NotRegistered,
     StateDamaged,
     StateMoved,
+    StateUnusable,
     TallydError,
     in_words,
 )
 from tallyd.limits import (
     CAPS_SLACK_ROWS,
-    DELIVERY_LOOK_S,
     DELTA_NAMES_SLACK,
-    FIRST_SEND_JITTER_S,
-    INTERVAL_JITTER,
-    RETRY_AFTER_MAX_S,
 )
+from tallyd.passes import steps
 from tallyd.product import keep_agreement, look_at, still_stands
 from tallyd.troubles import Troubles
 
@@ -57,6 +55,15 @@ class Merged(Frozen):
 
 
 @dataclass(slots=True)
+class _Turn:
+    """How far one product is: what was done, what is wrong, the last file seen where there are more."""
+
+    count: intake.IntakeCount = field(default_factory=intake.IntakeCount)
+    problem: str = ""
+    after: str = ""
+
+
+@dataclass(slots=True)
 class Delivery:
     """What one delivery did: batches frozen, what became of the sent ones, why nothing may leave."""
 
@@ -75,11 +82,13 @@ class Passes:
         around: Surroundings,
         clock: Clock,
         troubles: Troubles | None = None,
+        steadiness: Steadiness | None = None,
     ) -> None:
         self._store = store
         self._around = around
         self._clock = clock
         self.troubles = troubles or Troubles(clock)
+        self._steadiness = steadiness or Steadiness(clock)
         self._writer = CapacityLimiter(1)
         self._delivering = Lock()
         self._unusable: dict[str, str] = {}
@@ -111,13 +120,22 @@ class Passes:
         return found
 
     async def merge_all(self) -> dict[str, Merged]:
-        """Merge everything in every spool; products that are off are emptied instead."""
-        merged = {}
-        for view in await self.in_thread(self.views):
-            count = intake.IntakeCount()
-            problem = await self._isolated(view.name, "intake", self._merge_product, view, count)
-            merged[view.name] = Merged(count, problem)
-        return merged
+        """Merge everything in every spool; products that are off are emptied instead.
+
+        In rounds, in which each product has a turn: a flood of one keeps no other waiting for longer.
+        """
+        self._may_age()
+        turns: dict[str, _Turn] = {}
+        has_more = True
+        while has_more:
+            has_more = False
+            for view in await self.in_thread(self.views):
+                turn = turns.setdefault(view.name, _Turn())
+                turn.problem = await self._isolated(
+                    view.name, "intake", self._merge_product, view, turn
+                )
+                has_more = has_more or bool(turn.after)
+        return {name: Merged(turn.count, turn.problem) for name, turn in turns.items()}
 
     async def deliver(self, product: str) -> Delivery:
         """Seal what is finished and send what may leave; then plan the next time."""
@@ -133,7 +151,9 @@ class Passes:
 
     async def due(self, *, at_start: bool) -> tuple[list[str], float]:
         """The products whose time has come, and the seconds until the next one's."""
-        return await self.in_thread(self._due, at_start=at_start)
+        now = self._clock.now()
+        views = await self.in_thread(self.views)
+        return await self.in_thread(plan.due, self._store, views, now, at_start=at_start)
 
     async def forget(self, product: str) -> str:
         """Delete everything of a product that was not sent, whatever its consent is.
@@ -147,7 +167,8 @@ class Passes:
         """Age, caps and leftovers, of every product and of what all share."""
         for view in await self.in_thread(self.views):
             await self._isolated(view.name, "retention", self._keep_bounds_of, view)
-        await self.in_thread(retention.sweep, self._store, self._around.paths, self._clock.now())
+        now, may_age = self._clock.now(), self._may_age()
+        await self.in_thread(retention.sweep, self._store, self._around.paths, now, may_age=may_age)
         await self.in_thread(reserve.keep, self._around.paths)
 
     async def _isolated(
@@ -180,72 +201,92 @@ class Passes:
         self.troubles.over(duty, product)
         return ""
 
+    def _may_age(self) -> bool:
+        """Whether anything may be lost for its day now; a clock that was set is told of."""
+        is_settled = self._steadiness.is_settled()
+        if is_settled:
+            self.troubles.over("clock")
+        elif self._steadiness.news:
+            self.troubles.met("clock", "", self._steadiness.news)
+        return is_settled
+
+    def _here(self, view: ProductView) -> tuple[Store, Surroundings, ProductView, float]:
+        return self._store, self._around, view, self._clock.now()
+
     def _look(self, product: str) -> ProductView:
         return look_at(product, self._around, self._clock.now())
 
-    async def _merge_product(self, view: ProductView, done: intake.IntakeCount) -> None:
+    async def _merge_product(self, view: ProductView, turn: _Turn) -> None:
+        """One product's turn: the oldest MERGE_TURN_FILES files that it had no turn for yet."""
+        after, turn.after = turn.after, ""
         if not (view.consent.is_on or view.consent.is_wish):
             why = f"nothing is merged or sent: {view.consent.decided_by}; mend that file"
             self.troubles.met("consent", view.name, why)
             return
         self.troubles.over("consent", view.name)
         if not view.consent.is_on:
-            await self.in_thread(self._forget, view)
+            await self.in_thread(steps.forget, self._store, self._around, view)
             return
         await self.in_thread(keep_agreement, view, self._around)
-        await self.in_thread(self._ask_for_notice, view)
+        await self.in_thread(steps.ask_for_notice, *self._here(view))
         await self.in_thread(retention.keep_to_decision, self._store, view)
         await self.in_thread(spool.prepare, view.spool)
-        with await self.in_thread(spool.list_new, view.name, view.spool) as files:
+        done = intake.IntakeCount()
+        with await self.in_thread(spool.list_new, view.name, view.spool, after=after) as files:
             reader = DeltaReader(view.name)
             while files:
                 # Consent is looked at anew for each batch: a user may have said no meanwhile.
                 view = await self.in_thread(self._look, view.name)
                 if not view.consent.is_on:
-                    break
+                    return
                 count = await self.in_thread(
-                    intake.merge_batch, self._store, view, files, reader, self._clock.now()
+                    intake.merge_batch,
+                    self._store,
+                    view,
+                    files,
+                    reader,
+                    self._clock.now(),
+                    may_age=self._may_age(),
                 )
                 done.add(count)
+                turn.count.add(count)
                 await self.in_thread(self._keep_caps, view, count)
-            is_empty = not files
-        if is_empty:
-            await self.in_thread(keep_agreement, view, self._around, is_spool_empty=True)
-        if done.seen:
+        turn.after = files.last
+        if done.seen > done.stuck + done.held:
             _log.info(logs.line("intake", product=view.name, **asdict(done)))
+        if turn.count.stuck:
+            # They stay, and are looked at again each time; their counts are safe, the rest went on.
+            raise StateUnusable(f"{turn.count.stuck} files stay in the spool: {turn.count.why}")
+        if not turn.after and not turn.count.held:
+            await self.in_thread(keep_agreement, view, self._around, is_spool_empty=True)
 
     async def _forget_product(self, product: str) -> None:
         await self.in_thread(retention.purge, self._store, product, self._around.paths)
-
-    def _forget(self, view: ProductView) -> None:
-        retention.purge(self._store, view.name, self._around.paths)
-        paths, environ = self._around.paths, self._around.environ
-        reserve.insist(paths, lambda: choices.forget_id(view.registered, paths, environ))
-        self._around.registry.forget_agreement(view.name)
 
     async def _deliver_product(self, product: str, delivery: Delivery) -> None:
         view = await self.in_thread(self._look, product)
         delivery.blocked = view.gate.reason
         try:
-            await self.in_thread(self._ask_for_notice, view)
+            await self.in_thread(steps.ask_for_notice, *self._here(view))
             if view.gate.is_open:
                 await self.in_thread(retention.keep_to_decision, self._store, view)
-                await self.in_thread(retention.lose_old, self._store, view, self._clock.now())
-                delivery.sealed = await self.in_thread(self._seal, view)
-                await self.in_thread(retention.keep_caps, self._store, view)
+                delivery.sealed = await self.in_thread(
+                    steps.seal_finished, *self._here(view), may_age=self._may_age()
+                )
                 delivery.sent = await sender.send_all(
                     self._store,
                     lambda: self._look(product),
                     lambda seen: still_stands(seen, self._around),
                     self._clock,
                     self.in_thread,
+                    self._may_age,
                 )
         except Exception:
             # What went wrong is tried again at the interval, not at once. A stop in the middle plans
             # nothing: the next start takes it up.
-            await self.in_thread(self._plan_next, view, delivery.sent)
+            await self.in_thread(self._plan, view, delivery.sent)
             raise
-        await self.in_thread(self._plan_next, view, delivery.sent)
+        await self.in_thread(self._plan, view, delivery.sent)
 
     def _keep_caps(self, view: ProductView, merged: intake.IntakeCount) -> None:
         """Caps hold where something is added: a flood does not wait for the hourly tidying.
@@ -262,79 +303,10 @@ class Passes:
             self._names_since_sweep = 0
 
     async def _keep_bounds_of(self, view: ProductView) -> None:
-        paths, now = self._around.paths, self._clock.now()
-        await self.in_thread(retention.keep_bounds, self._store, view, paths, now)
+        paths, now, may_age = self._around.paths, self._clock.now(), self._may_age()
+        await self.in_thread(retention.keep_bounds, self._store, view, paths, now, may_age=may_age)
 
-    def _seal(self, view: ProductView) -> int:
-        now = self._clock.now()
-        if not seal.is_due(self._store, view, now):
-            return 0
-        keep_agreement(view, self._around)
-        machine_id = view.machine_id
-        if view.contract.identity.kind == "random":
-            machine_id = choices.ensure_id(
-                view.registered, self._around.paths, self._around.environ, now
-            )
-        return seal.freeze(self._store, view, machine_id or "", now)
-
-    def _ask_for_notice(self, view: ProductView) -> None:
-        """Ask the next host to show the notice where it does not do so by itself.
-
-        That is for a wider contract (whoever chose once was asked, and is silent by default), and
-        where a product's notice comes right before the first send, once there is something to send.
-        """
-        if not view.consent.is_on or view.notice_shown_at is not None:
-            return
-        is_before_send = (
-            not view.gate.is_open and view.registered.consent.notice_when == "before-send"
+    def _plan(self, view: ProductView, sent: SendCount) -> None:
+        plan.next_send(
+            self._store, view, sent.again_in_s, self._clock.now(), is_asked=sent.later > 0
         )
-        if view.pending is not None or (
-            is_before_send and seal.is_due(self._store, view, self._clock.now())
-        ):
-            notices.ask_for(view.registered, self._around.paths)
-
-    def _plan_next(self, view: ProductView, sent: SendCount) -> None:
-        if not view.consent.is_on:
-            return
-        now = self._clock.now()
-        wait_s = _jittered(view.contract.endpoint.interval_s)
-        if sent.again_in_s is not None:
-            # The rate limit shortens the wait, a busy gateway's Retry-After can only lengthen it.
-            wait_s = max(wait_s, sent.again_in_s) if sent.later else sent.again_in_s
-        for gate in (view.gate, view.pending):
-            if gate is not None and gate.opens_at is not None:
-                wait_s = min(wait_s, gate.opens_at - now + _first_wait_s())
-        with self._store.transaction() as sql:
-            ledger.set_next_send(sql, view.name, now + wait_s)
-
-    def _due(self, *, at_start: bool) -> tuple[list[str], float]:
-        now = self._clock.now()
-        due: list[str] = []
-        next_in_s = DELIVERY_LOOK_S
-        for view in self.views():
-            if not view.consent.is_on:
-                continue
-            with self._store.reading() as sql:
-                planned = ledger.next_send(sql, view.name)
-            longest = FIRST_SEND_JITTER_S + max(
-                view.contract.endpoint.interval_s * (1 + INTERVAL_JITTER), RETRY_AFTER_MAX_S
-            )
-            overdue_at_start = at_start and planned is not None and planned <= now
-            # Never planned, missed while no daemon ran, or planned by a clock that was ahead.
-            if planned is None or overdue_at_start or planned > now + longest:
-                planned = now + _first_wait_s()
-                with self._store.transaction() as sql:
-                    ledger.set_next_send(sql, view.name, planned)
-            if planned <= now:
-                due.append(view.name)
-            else:
-                next_in_s = min(next_in_s, planned - now)
-        return due, next_in_s
-
-
-def _jittered(interval_s: float) -> float:
-    return interval_s * between(1 - INTERVAL_JITTER, 1 + INTERVAL_JITTER)
-
-
-def _first_wait_s() -> float:
-    return between(0, FIRST_SEND_JITTER_S)
