@@ -18,7 +18,7 @@ from tallyd import heartbeat, losses
 from tallyd.contract import parse_contract
 from tallyd.contract.build import built, render_python
 from tallyd.contract.model import Rollup
-from tallyd.lock import Holder
+from tallyd.lock import Holder, hold_lock
 from tallyd.runs import StopReason
 from tallyd_client._load import constants_of
 
@@ -375,7 +375,10 @@ def test_e10_a_stop_is_told_once_with_its_uptime_and_a_crash_wins(new_machine: N
         heartbeat.record_stop(machine.pipeline.store, run, reason, 61.7, views, machine.clock.now())
     # Who is killed hard says nothing; the next start does.
     _start(machine.pipeline)
-    heartbeat.recover(machine.pipeline.store, machine.clock.now() + 180, views)
+    holder = Holder(pid=2, role="daemon", version="0.1.0", started_at=machine.clock.now())
+    with hold_lock(machine.pipeline.around.paths, holder) as held:
+        held.previous_beat = machine.clock.now() + 180
+        heartbeat.recover(machine.pipeline.store, held, views)
     stops = [row.props for row in machine.deliver() if row.event == "daemon_stopped"]
     assert stops == [{"reason": "crash", "uptime_s": 61}, {"reason": "unclean", "uptime_s": 180}]
 
