@@ -248,5 +248,6 @@ def _write(contract: Contract, choice: ChoiceFile, changes: Mapping[str, object]
     base = None if is_damaged else choice.content
     kept = keep_beside(choice.file, ".damaged") if is_damaged else None
     content = changed(base, named, keys_of(contract))
-    replace_file(choice.file, content, only_if=is_unchanged)
+    is_new = choice.content is None and not is_damaged
+    replace_file(choice.file, content, only_if=is_unchanged, is_new=is_new)
     return kept

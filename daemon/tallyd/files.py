@@ -7,6 +7,7 @@ a kill leaves beside is swept by `remove_older`.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Follow no link, wait for no pipe: flags for opening what anybody may have put there.
 NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+# A file system without second names.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK})
 # Nobody mends a tenth damaged file who left nine.
 _KEPT_MAX = 9
 # What `replace_file`, here and in the stub, writes beside before it renames.
@@ -38,11 +41,13 @@ def make_directory(directory: Path) -> None:
         raise refused(f"{directory} cannot be made", error) from error
 
 
-def replace_file(file: Path, content: bytes, *, only_if: Callable[[], bool] = lambda: True) -> None:
+def replace_file(
+    file: Path, content: bytes, *, only_if: Callable[[], bool] = lambda: True, is_new: bool = False
+) -> None:
     """Put `content` in place of `file` (0600, its directory 0700), so that a power cut keeps it.
 
-    `only_if` is asked at the last moment, right before the rename. Raises StateUnusable, also when
-    it says no.
+    `only_if` is asked at the last moment, right before the rename. A file that `is_new` must not be
+    there, and no other program can make it in between. Raises StateUnusable, also when one did.
     """
     beside = file.with_name(f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     make_directory(file.parent)
@@ -55,13 +60,31 @@ def replace_file(file: Path, content: bytes, *, only_if: Callable[[], bool] = la
                 os.fsync(opened.fileno())
             if not only_if():
                 raise StateUnusable(f"{file} was changed by another program", "try again")
-            os.replace(beside, file)
+            _put(beside, file, is_new=is_new)
+        except FileExistsError:
+            os.unlink(beside)
+            raise StateUnusable(f"{file} was made by another program", "try again") from None
         except BaseException:
             os.unlink(beside)
             raise
     except OSError as error:
         raise refused(f"{file} cannot be written", error) from error
     _sync_directory(file.parent)
+
+
+def _put(beside: Path, file: Path, *, is_new: bool) -> None:
+    """Give `beside` its name. Raises OSError, FileExistsError where it is new and was made meanwhile."""
+    if is_new:
+        try:
+            # A rename replaces whatever is there by now: a "no", perhaps.
+            os.link(beside, file)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        else:
+            os.unlink(beside)
+            return
+    os.replace(beside, file)
 
 
 def _sync_directory(directory: Path) -> None:

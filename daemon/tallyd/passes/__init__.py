@@ -29,6 +29,7 @@ from tallyd.errors import (
 from tallyd.limits import (
     CAPS_SLACK_ROWS,
     DELTA_NAMES_SLACK,
+    MERGE_TURN_FILES,
 )
 from tallyd.passes import steps
 from tallyd.product import keep_agreement, look_at, still_stands
@@ -232,7 +233,9 @@ class Passes:
         await self.in_thread(retention.keep_to_decision, self._store, view)
         await self.in_thread(spool.prepare, view.spool)
         done = intake.IntakeCount()
-        with await self.in_thread(spool.list_new, view.name, view.spool, after=after) as files:
+        with await self.in_thread(
+            spool.list_new, view.name, view.spool, after=after, at_most=MERGE_TURN_FILES
+        ) as files:
             reader = DeltaReader(view.name)
             while files:
                 # Consent is looked at anew for each batch: a user may have said no meanwhile.
