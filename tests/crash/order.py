@@ -102,7 +102,9 @@ def _event(act: str, call: str, rest: str, state: Path) -> Event | None:
         return Event("send", "gateway") if is_out else None
     if act in ("write", "sync"):
         return Event(act, _below(of_fd[1], state)) if of_fd and of_fd[1].startswith("/") else None
-    names = [_below(one, state) for one in _TEXT.findall(rest)]
+    # A name below an open directory is told with that directory.
+    at = os.path.join(of_fd[1], "") if of_fd else ""
+    names = [_below(one if one.startswith("/") else at + one, state) for one in _TEXT.findall(rest)]
     return Event(act, names[0], names[1] if act == "rename" else "") if names else None
 
 

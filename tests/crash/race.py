@@ -80,7 +80,9 @@ def _says(file: Path) -> object:
 
 def _arm(race: _Race, home: str) -> None:
     def on_event(event: str, arguments: tuple[object, ...]) -> None:
-        if event in _FILE_EVENTS and arguments and home in str(arguments[0]):
+        path = str(arguments[0]) if arguments else ""
+        # A delta's name stands alone: the daemon holds `new/` open and works below it.
+        if event in _FILE_EVENTS and (home in path or path.endswith(".json")):
             race.step()
 
     connect = sqlite3.connect

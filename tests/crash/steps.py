@@ -34,13 +34,12 @@ def arm(home: str, last_step: int | None, note: Callable[[int, int, int, int], N
 
     def on_event(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal files, removed_at, connected_at
-        if event in _OTHER_EVENTS or (
-            event in _FILE_EVENTS and arguments and home in os.fsdecode(_path(arguments[0]))
-        ):
+        path = os.fsdecode(_path(arguments[0])) if arguments else ""
+        if event in _OTHER_EVENTS or (event in _FILE_EVENTS and (home in path or _is_delta(path))):
             files += 1
             if event == "socket.connect":
                 connected_at = connected_at or files + statements
-            elif event == "os.remove" and "/new/" in os.fsdecode(_path(arguments[0])):
+            elif event == "os.remove" and ("/new/" in path or _is_delta(path)):
                 removed_at = removed_at or files + statements
             step()
 
@@ -58,6 +57,11 @@ def arm(home: str, last_step: int | None, note: Callable[[int, int, int, int], N
 
     sqlite3.connect = traced  # type: ignore[assignment, misc]
     sys.addaudithook(on_event)
+
+
+def _is_delta(path: str) -> bool:
+    """A name alone: the daemon holds `new/` open and works below it."""
+    return path.endswith(".json") and "/" not in path
 
 
 def _path(argument: object) -> str | bytes:

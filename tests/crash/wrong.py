@@ -16,10 +16,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 _OF_NAMES = re.compile(r"INSERT\b.*\bINTO delta\b", re.DOTALL)
-_MERGE_BATCH_FILES = 256
+_MERGE_BATCH_FILES = 1024
 
 
 def apply(name: str, home: str) -> None:
@@ -79,9 +80,16 @@ class _NamesLater:
 
     def executemany(self, statement: str, rows: Any) -> Any:
         if _OF_NAMES.match(statement):
-            for row in list(rows):
-                self.later.append(lambda row=row: self._sql.execute(statement, row))
-            return None
+            rows = list(rows)
+            known = [
+                row
+                for row in rows
+                if self._sql.execute("SELECT 1 FROM delta WHERE id = ?", row[:1]).fetchone()
+            ]
+            late = statement.replace("INSERT INTO", "INSERT OR IGNORE INTO")
+            for row in rows:
+                self.later.append(lambda row=row: self._sql.execute(late, row))
+            return SimpleNamespace(rowcount=len(rows) - len(known))
         return self._sql.executemany(statement, rows)
 
 

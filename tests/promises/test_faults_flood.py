@@ -114,10 +114,10 @@ def test_each_product_has_its_turn_before_any_has_a_second(pipeline: Pipeline, m
     turns: list[str] = []
     merge = intake.merge_batch
 
-    def watched(store, view, entries, now, **how):
+    def watched(store, view, *rest, **how):
         if turns[-1:] != [view.name]:
             turns.append(view.name)
-        return merge(store, view, entries, now, **how)
+        return merge(store, view, *rest, **how)
 
     monkeypatch.setattr(intake, "merge_batch", watched)
     monkeypatch.setattr("support.deltas.TODAY", "2026-11-20")
@@ -155,14 +155,15 @@ def test_more_files_that_stay_than_one_turn_takes_do_not_hide_the_next(pipeline,
     monkeypatch.setattr(passes, "MERGE_TURN_FILES", 5)
     stuck = {pipeline.drop().name for _ in range(12)}
     good = pipeline.drop()
-    discard = spool.discard
+    discard = spool.NewFiles.discard
 
-    def refused(entry: spool.NewEntry) -> None:
+    def refused(files: spool.NewFiles, entry: spool.NewEntry) -> None:
         if entry.name in stuck:
-            raise StateUnusable(f"{entry.path} cannot be removed: Operation not permitted")
-        discard(entry)
+            path = files.path_of(entry)
+            raise StateUnusable(f"{path} cannot be removed: Operation not permitted")
+        discard(files, entry)
 
-    monkeypatch.setattr(spool, "discard", refused)
+    monkeypatch.setattr(spool.NewFiles, "discard", refused)
     for _ in range(2):
         with pytest.raises(AssertionError, match=r"12 files stay in the spool: .*not permitted"):
             pipeline.intake()

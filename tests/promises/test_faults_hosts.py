@@ -143,7 +143,7 @@ def test_a_file_that_changes_while_it_is_read_is_counted_once_or_set_aside(pipel
 
     pipeline.drop()
     patch = pytest.MonkeyPatch()
-    patch.setattr(spool.os, "read", tampering)
+    patch.setattr(spool.arrivals.os, "read", tampering)
     try:
         pipeline.intake()
     finally:

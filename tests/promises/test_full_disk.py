@@ -137,12 +137,14 @@ def test_what_is_too_old_goes_on_a_full_disk_and_is_counted(tmp_path):
     with small_disk(tmp_path / "small") as home:
         _with_many_counts(home)
         fill(home)
-        done = run(
-            "tallyd",
-            "flush",
-            environ=environ_of(home, TALLYD_CLOCK_AHEAD=str(40 * DAY_S)),
-            check=False,
-        )
+        # A clock that leapt is believed at the second look.
+        for _ in range(2):
+            done = run(
+                "tallyd",
+                "flush",
+                environ=environ_of(home, TALLYD_CLOCK_AHEAD=str(40 * DAY_S)),
+                check=False,
+            )
         product = status(home)["products"][DEMO]
 
         assert "Traceback" not in done.stderr

@@ -66,6 +66,7 @@ def test_a_flood_of_sums_stays_within_its_cap_and_the_next_batch_says_what_went(
 ):
     """Retention runs hourly; a host with a name for each call would fill a disk in between."""
     monkeypatch.setattr(retention, "BUCKETS_MAX_SUMS", SMALL)
+    monkeypatch.setattr(passes, "CAPS_SLACK_ROWS", 0)
     for place in range(5):
         calls = [tool_calls(f"t{place}-{number}", count=2) for number in range(10)]
         pipeline.drop(delta(day=YESTERDAY, counts=calls))
@@ -78,7 +79,7 @@ def test_a_flood_of_sums_stays_within_its_cap_and_the_next_batch_says_what_went(
 
 def test_a_flood_of_single_events_stays_within_its_cap(pipeline: Pipeline, monkeypatch):
     monkeypatch.setattr(retention, "EVENTS_MAX_ROWS", SMALL)
-    monkeypatch.setattr(passes, "CAPS_SLACK_ROWS", 5)
+    monkeypatch.setattr(passes, "CAPS_SLACK_ROWS", 0)
     for _ in range(5):
         pipeline.drop(delta(counts=[], events=_events(10)))
     pipeline.intake()
@@ -92,6 +93,7 @@ def test_a_flood_of_single_events_stays_within_its_cap(pipeline: Pipeline, monke
 def test_a_flood_of_envelopes_stays_within_its_cap_oldest_first(pipeline: Pipeline, monkeypatch):
     """Each envelope is a batch of its own: a host whose version is another each time makes thousands."""
     monkeypatch.setattr(retention, "ENVELOPES_MAX_ROWS", SMALL)
+    monkeypatch.setattr(passes, "CAPS_SLACK_ROWS", 0)
     for version in range(3 * SMALL):
         pipeline.drop(
             delta(day=YESTERDAY, envelope=_envelope(version), counts=[tool_calls(count=2)])
@@ -110,6 +112,7 @@ def test_a_flood_of_envelopes_stays_within_its_cap_oldest_first(pipeline: Pipeli
 
 def test_envelopes_that_nothing_uses_are_no_reason_to_lose_any(pipeline: Pipeline, monkeypatch):
     monkeypatch.setattr(retention, "ENVELOPES_MAX_ROWS", 2)
+    monkeypatch.setattr(passes, "CAPS_SLACK_ROWS", 0)
     pipeline.drop(delta(envelope=_envelope(1)))
     pipeline.drop(delta(day=YESTERDAY, envelope=_envelope(2)))
     pipeline.intake()

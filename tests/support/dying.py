@@ -67,7 +67,9 @@ class SteppingConnection(sqlite3.Connection):
 
 def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
     for one in _dying:
-        if event in _STEPS and arguments and one.home in str(arguments[0]):
+        path = str(arguments[0]) if arguments else ""
+        # A delta's name stands alone: the daemon holds `new/` open and works below it.
+        if event in _STEPS and (one.home in path or path.endswith(".json")):
             one.step(is_sql=False)
 
 

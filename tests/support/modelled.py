@@ -17,6 +17,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 from tallyd.contract.days import instant
+from tallyd.limits import CLOCK_SETTLE_S
 from tallyd_client import Client
 
 from support.answering import Answering
@@ -174,8 +175,17 @@ class ModelledMachine(RuleBasedStateMachine):
             eras = {key[3].partition(".")[2] for key in one.batch.content if key[4]} - {""}
             assert eras <= {str(self.era)}
 
+    def _settle_clock(self) -> None:
+        """A clock that was set back is believed again: what it does until then, test_faults_clock tells."""
+        passes = self.world.pipeline.passes
+        passes._may_age()
+        self.world.clock.pass_s(CLOCK_SETTLE_S)
+        assert passes._may_age()
+
     def _pass(self, seconds: float) -> None:
         self.world.clock.pass_s(seconds)
+        if seconds < 0:
+            self._settle_clock()
         happened["jump"] += abs(seconds) >= DAY_S
 
     def _next(self) -> None:

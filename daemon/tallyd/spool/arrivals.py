@@ -123,10 +123,12 @@ class NewFiles:
                 raise Malformed("is not a regular file")
             if about.st_uid != self._owner:
                 raise Malformed("belongs to another user")
-            # One byte more than it has: a file that grew meanwhile was not complete.
-            content = os.read(descriptor, min(about.st_size, DELTA_MAX_BYTES) + 1)
-            if len(content) > DELTA_MAX_BYTES:
+            if about.st_size > DELTA_MAX_BYTES:
                 raise Malformed(f"is over {DELTA_MAX_BYTES // 1024} KiB")
+            # Asked for one byte more than it has.
+            content = os.read(descriptor, about.st_size + 1)
+            if len(content) != about.st_size:
+                raise Malformed("changed while it was read")
             return content
         except OSError as error:
             raise Malformed(f"cannot be read: {error.strerror}") from error
