@@ -33,7 +33,7 @@ demo: $(VENV)/.demo
 	@$(PYTHON) -m tallyd demo
 
 test: $(VENV)/.dev
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist worksteal
 
 # Every injector, for KILLS kills; each kill is a line of $(VENV)/crash.jsonl, the figures come last.
 SEED := 1

@@ -55,19 +55,24 @@ class NewEvent(Frozen):
     properties: str
 
 
-def remember_deltas(sql: sqlite3.Connection, ids: Iterable[bytes]) -> frozenset[bytes]:
-    """Record the names of deltas in the transaction of their sums; returns those known before."""
+def remember_deltas(sql: sqlite3.Connection, ids: Iterable[bytes], today: str) -> frozenset[bytes]:
+    """Record the names of deltas in the transaction of their sums; returns those known before.
+
+    Those were met again, so they count as seen today: a file that cannot be removed stays known.
+    """
     # In their order: neighbours on a page are written one after the other.
-    rows = [(one,) for one in sorted(ids)]
+    rows = [(one, today) for one in sorted(ids)]
     sql.execute("SAVEPOINT names")
-    added = sql.executemany("INSERT OR IGNORE INTO delta VALUES (?)", rows).rowcount
+    added = sql.executemany("INSERT OR IGNORE INTO delta VALUES (?, ?)", rows).rowcount
     known: frozenset[bytes] = frozenset()
     if added != len(rows):
         # Seldom: a kill came between a commit and its unlinks. Only now is it worth asking which.
         sql.execute("ROLLBACK TO names")
-        known = frozenset(one for (one,) in rows if _is_known(sql, one))
-        fresh = [row for row in rows if row[0] not in known]
-        sql.executemany("INSERT INTO delta VALUES (?)", fresh)
+        known = frozenset(one for one, _ in rows if _is_known(sql, one))
+        sql.executemany(
+            "INSERT INTO delta VALUES (?, ?) ON CONFLICT DO UPDATE SET seen_day = excluded.seen_day",
+            rows,
+        )
     sql.execute("RELEASE names")
     return known
 
@@ -81,14 +86,14 @@ def count_deltas(sql: sqlite3.Connection) -> int:
     return int(sql.execute("SELECT count(*) FROM delta").fetchone()[0])
 
 
-def forget_deltas_before(sql: sqlite3.Connection, instant: float, rows: int = -1) -> int:
-    """Forget names dropped before `instant` (Unix s), or so many of them; returns how many.
+def forget_deltas_before(sql: sqlite3.Connection, day: str, rows: int = -1) -> int:
+    """Forget names last seen before `day`, or so many of them; returns how many.
 
-    A delta that old is refused for its day.
+    What had been merged then is refused for its day by now.
     """
     return sql.execute(
-        "DELETE FROM delta WHERE id IN (SELECT id FROM delta WHERE id < ? LIMIT ?)",
-        (max(0, round(instant * 1000)).to_bytes(6, "big"), rows),
+        "DELETE FROM delta WHERE id IN (SELECT id FROM delta WHERE seen_day < ? LIMIT ?)",
+        (day, rows),
     ).rowcount
 
 
@@ -97,7 +102,7 @@ def keep_newest_deltas(sql: sqlite3.Connection, kept: int) -> None:
     if count_deltas(sql) > kept:
         sql.execute(
             "DELETE FROM delta WHERE id IN"
-            " (SELECT id FROM delta ORDER BY id DESC LIMIT -1 OFFSET ?)",
+            " (SELECT id FROM delta ORDER BY seen_day DESC, id DESC LIMIT -1 OFFSET ?)",
             (kept,),
         )
 

@@ -1,9 +1,9 @@
 """Intake: the daemon's reading of the spool, from files in `new/` to sums in buckets.
 
 One pass takes up to MERGE_BATCH_FILES files: read, fold in memory, then one transaction that adds
-the sums *and* remembers the deltas' names; only after its commit are the files removed. A kill
-before the commit leaves the files, a kill after it leaves files whose names are known: either way
-each is counted once. Malformed files are set aside first. It does not decide about consent; it is
+the sums *and* remembers the deltas' names; only after its commit are the files removed, and the
+malformed ones set aside. A kill before the commit leaves the files, a kill after it leaves files whose
+names are known: either way each is counted once. It does not decide about consent; it is
 handed a view of a product whose consent is on.
 """
 
@@ -50,6 +50,11 @@ class IntakeCount:
     stuck: int = 0
     held: int = 0
     why: str = ""
+
+    def stay(self, problem: StateUnusable) -> None:
+        """One more file stays where it is."""
+        self.stuck += 1
+        self.why = self.why or str(problem)
 
     def add(self, other: IntakeCount) -> None:
         """Add what another pass did."""
@@ -170,6 +175,7 @@ def merge_batch(
     """
     done, size = IntakeCount(), 0
     readable: list[tuple[NewEntry, Delta]] = []
+    malformed: list[tuple[NewEntry, str]] = []
     predating: list[NewEntry] = []
     is_covered = _Cover(view).includes
     for entry in files.take():
@@ -181,35 +187,44 @@ def merge_batch(
                 delta = reader.read(content)
                 if not is_covered(entry, delta):
                     predating.append(entry)
-                elif may_age or _misplaced(delta.about.day, view.contract, now) is None:
+                elif may_age or not _is_misplaced(delta, view.contract, now):
                     readable.append((entry, delta))
                 else:
                     done.held += 1
-        except Malformed as reason:
-            _set_aside(files, entry, view, str(reason), done)
+        except Malformed as refusal:
+            malformed.append((entry, str(refusal)))
+        except StateUnusable as problem:
+            # The disk fails at this one, or we may open no more: it waits for the next time.
+            done.stay(problem)
         if done.seen >= MERGE_BATCH_FILES or size >= MERGE_BATCH_BYTES:
             break
     ids = [files.id_of(entry) for entry, _ in readable]
+    bad_ids = [files.id_of(entry) for entry, _ in malformed]
     fold = _Fold(view, now)
     with store.transaction() as sql:
-        known = buckets.remember_deltas(sql, ids)
+        known = buckets.remember_deltas(sql, [*ids, *bad_ids], day_of(now))
         for (entry, delta), one in zip(readable, ids, strict=True):
             if one not in known:
                 fold.add(entry, delta)
         fold.finish()
-        fold.lost[Cause.MALFORMED] += done.quarantined
+        fold.lost[Cause.MALFORMED] += sum(one not in known for one in bad_ids)
         buckets.add_sums(sql, view.name, fold.sums)
         buckets.add_events(sql, view.name, fold.events)
         losses.add(sql, view.name, fold.lost)
         losses.add_stripped(sql, view.name, fold.stripped)
+    # From here on their names are known: whatever stays is met again and adds nothing.
     for entry in chain((one for one, _ in readable), predating):
         try:
             files.discard(entry)
         except StateUnusable as problem:
-            # Its name is known, so it adds nothing ever again; the rest goes on.
-            done.stuck += 1
-            done.why = done.why or str(problem)
-    done.known, done.predating = len(known), len(predating)
+            done.stay(problem)
+    for entry, reason in malformed:
+        try:
+            done.quarantined += spool.quarantine(files, entry, view.spool, reason)
+        except StateUnusable as problem:
+            done.stay(problem)
+    done.predating = len(predating)
+    done.known = len(known.intersection(ids))
     done.merged = len(ids) - done.known
     done.rows = len(fold.sums) + len(fold.events)
     return done
@@ -236,17 +251,6 @@ class _Cover:
         return is_covered
 
 
-def _set_aside(
-    files: NewFiles, entry: NewEntry, view: ProductView, reason: str, done: IntakeCount
-) -> None:
-    """Quarantine one file. Where that is refused it stays, is met again, and stops no other."""
-    try:
-        done.quarantined += spool.quarantine(files, entry, view.spool, reason)
-    except StateUnusable as problem:
-        done.stuck += 1
-        done.why = done.why or str(problem)
-
-
 def _derived_id(contract: Contract, about: About) -> str | None:
     """The id that a delta brings, when its product's identity is derived and the id is one of that kind."""
     identity = contract.identity
@@ -260,6 +264,12 @@ def _derived_id(contract: Contract, about: About) -> str | None:
         if any(one.screen(about.derived_id) == about.derived_id for one in kinds)
         else None
     )
+
+
+def _is_misplaced(delta: Delta, contract: Contract, now: float) -> bool:
+    """Whether any of it would be refused for its day."""
+    days = {delta.about.day, *(one.ts[:10] for one in delta.events)}
+    return any(_misplaced(day, contract, now) is not None for day in days)
 
 
 def _misplaced(day: str, contract: Contract, now: float) -> Cause | None:

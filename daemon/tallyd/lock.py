@@ -77,6 +77,7 @@ class HeldLock:
         self._descriptor = file.fileno()
         self._path = path
         self._problems: Sequence[Problem] = ()
+        self._beat_at: float | None = None
         self.holder = holder
         self.previous = _read(file)
         self.previous_beat = os.fstat(self._descriptor).st_mtime
@@ -86,6 +87,9 @@ class HeldLock:
         self._problems = problems
         with suppress(OSError):
             self._write(problems)
+            if self._beat_at is not None:
+                # Writing is no heartbeat.
+                os.utime(self._descriptor, (self._beat_at, self._beat_at))
 
     def beat(self, now: float, up_s: float) -> None:
         """Note that the holder lives at `now` (Unix s), up for `up_s`; failing costs only precision."""
@@ -93,6 +97,7 @@ class HeldLock:
         with suppress(OSError):
             self._write(self._problems)
             os.utime(self._descriptor, (now, now))
+            self._beat_at = now
 
     def check(self) -> None:
         """Raise StateMoved when the file is gone or another: who comes next does not see this lock."""

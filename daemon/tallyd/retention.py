@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from tallyd import buckets, damage, decisions, ledger, losses, outbox, reserve, spool
-from tallyd.contract.days import oldest_day
+from tallyd.contract.days import day_of, oldest_day, shift_day
 from tallyd.contract.model import Rollup
 from tallyd.errors import StateFull
 from tallyd.files import is_leftover, remove_older, remove_oldest, remove_tree
@@ -169,7 +169,7 @@ def sweep(store: Store, paths: Paths, now: float, *, may_age: bool = True) -> No
     Without `may_age` no name is forgotten for its age: `now` cannot be believed.
     """
     if may_age:
-        before = now - DELTA_ID_DAYS * 86400
+        before = shift_day(day_of(now), -DELTA_ID_DAYS)
         _in_pieces(store, paths, lambda sql, rows: buckets.forget_deltas_before(sql, before, rows))
         damage.remove(paths, now - DAMAGED_DAYS * 86400)
     keep_names(store)

@@ -33,7 +33,8 @@ CREATE INDEX event_by_product ON event (product, envelope_id, id);
 -- Names of merged deltas, the half of "exactly once" that is remembered: 48 bits of the instant in the
 -- name (Unix ms), so that those of one pass lie on few pages, then 64 bits of BLAKE2b.
 CREATE TABLE delta (
-    id BLOB PRIMARY KEY
+    id       BLOB PRIMARY KEY,
+    seen_day TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE outbox (

@@ -32,6 +32,7 @@ from tallyd.errors import (
 )
 from tallyd.files import make_directory
 from tallyd.limits import (
+    DELIVERY_LOOK_S,
     FLUSH_LOOK_S,
     HEARTBEAT_INTERVAL_S,
     RETENTION_INTERVAL_S,
@@ -266,8 +267,9 @@ async def _run_delivery(passes: Passes) -> None:
         due, wait_s = await passes.due(at_start=at_start)
         at_start = False
         for product in due:
-            await passes.deliver(product)
-            wait_s = 0.0
+            delivery = await passes.deliver(product)
+            # Where even the plan could not be written it is due again at once, and must not be tried so.
+            wait_s = DELIVERY_LOOK_S if delivery.problem else 0.0
 
     while True:
         await _survive(deliver_due, "delivery", passes.troubles)

@@ -60,6 +60,9 @@ def gather(around: Surroundings, now: float) -> tuple[dict[str, object], int]:
     holder = lock.current_holder(around.paths)
     running = holder if holder is not None and holder.role == "daemon" else None
     problems = _of_the_disk(around.paths)
+    if around.paths.lock.is_symlink():
+        why = f"{around.paths.lock} is a link, and none is followed; remove it"
+        problems.append(_problem("lock", why))
     names: list[str] = []
     try:
         names = around.registry.products()
@@ -82,6 +85,10 @@ def gather(around: Surroundings, now: float) -> tuple[dict[str, object], int]:
         else:
             with closing(store), store.reading() as sql:
                 report |= _content(sql, names, around, now)
+                if holder is None and runs.unfinished(sql):
+                    seen = instant(lock.last_beat(around.paths))
+                    why = f'was killed, last seen at {seen}; start it again: "tallyd run"'
+                    problems.append(_problem("daemon", why))
     except StateUnusable as problem:
         problems.append(_problem("database", problem))
         code = UNUSABLE

@@ -201,7 +201,7 @@ def test_a_bad_file_that_cannot_be_set_aside_stops_no_other(pipeline: Pipeline):
     for _ in range(2):
         _merge(pipeline)
 
-    assert Tally(new=1, counted={"search": 1}) == pipeline.tally()
+    assert Tally(new=1, counted={"search": 1}, lost={"malformed": 1}) == pipeline.tally()
 
 
 def test_losses_saturate_too_and_never_stop_the_intake(pipeline: Pipeline):

@@ -30,6 +30,7 @@ from support.counted import (
     Picture,
     Request,
     covers,
+    shift,
     unix_of,
     weight,
 )
@@ -37,12 +38,12 @@ from support.counted import (
 
 @dataclass
 class Model:
-    """Where everything is. `gone` is what consent deleted, `untold` a malformed file that a kill hid."""
+    """Where everything is. `gone` is what consent deleted."""
 
     counted: int = 0
     spool: dict[str, File] = field(default_factory=dict)
     bad: int = 0
-    names: dict[str, float] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     kept: Content = field(default_factory=Counter)
     outbox: list[Batch] = field(default_factory=list)
     gateway: dict[str, tuple[Content, Counter[str]]] = field(default_factory=dict)
@@ -52,7 +53,6 @@ class Model:
     held: Decision | None = None
     requests: list[float] = field(default_factory=list)
     gone: int = 0
-    untold: int = 0
     # Lost for us, and yet at the gateway, whose answer never came; and what no number can hold.
     both: int = 0
     overflow: int = 0
@@ -81,7 +81,7 @@ class Model:
             + sum(weight(one.content) for one in self.outbox if one.id not in self.gateway)
             + sum(weight(content) for content, _ in self.gateway.values())
             + (self.totals.total() - self.both)
-            + (self.gone + self.untold + self.overflow)
+            + (self.gone + self.overflow)
         )
 
     # --- the acts ---------------------------------------------------------------------------------
@@ -97,23 +97,24 @@ class Model:
         malformed = [one for one in waiting if one.is_bad]
         predating = [one for one in waiting if not one.is_bad and self._predates(one, facts)]
         good = [one for one in waiting if one not in malformed and one not in predating]
-        for one in malformed:
-            del self.spool[one.name]
-            self.bad += 1
-            self.untold += 1
-            yield
         if waiting:
-            self.untold -= len(malformed)
-            self.lose("malformed", len(malformed))
-            for one in good:
-                if one.name not in self.names:
-                    self.names[one.name] = one.at
+            for one in (*good, *malformed):
+                if one.name in self.names:
+                    continue
+                if one.is_bad:
+                    self.lose("malformed", 1)
+                else:
                     self._fold(one, facts)
+            self.names |= {one.name: facts.today for one in (*good, *malformed)}
             yield
         for one in (*good, *predating):
             del self.spool[one.name]
             if one in predating:
                 self.gone += one.weight if one.name not in self.names else 0
+            yield
+        for one in malformed:
+            del self.spool[one.name]
+            self.bad += 1
             yield
         yield from self._agree(facts, is_spool_empty=True)
 
@@ -153,12 +154,12 @@ class Model:
         self._lose_old(facts)
         self._expire(facts)
         yield
-        first = facts.now - NAME_DAYS * DAY_S
+        first = shift(facts.today, -NAME_DAYS)
         # One that comes back after its name is forgotten is a new one: its day is refused by then, unless
         # the clock is set back meanwhile.
-        for name, at in self.names.items():
-            self.counted += self.spool[name].weight if at < first and name in self.spool else 0
-        self.names = {name: at for name, at in self.names.items() if at >= first}
+        for name, day in self.names.items():
+            self.counted += self.spool[name].weight if day < first and name in self.spool else 0
+        self.names = {name: day for name, day in self.names.items() if day >= first}
         yield
 
     def lose(self, cause: str, count: int) -> None:

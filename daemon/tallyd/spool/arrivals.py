@@ -131,6 +131,8 @@ class NewFiles:
                 raise Malformed("changed while it was read")
             return content
         except OSError as error:
+            if error.errno in _OUR_FAULT:
+                raise refused(f"{self.path_of(entry)} cannot be read", error) from error
             raise Malformed(f"cannot be read: {error.strerror}") from error
         finally:
             os.close(descriptor)
