@@ -86,8 +86,9 @@ def _refusing(trace: Path, calls: str, how: str, *more: str) -> list[str]:
         ("pwrite64", "ENOSPC", "2"),
         ("pwrite64", "ENOSPC", "9+"),
         ("pwrite64", "EIO", "6"),
-        ("rename", "EIO", "1"),
-        ("unlink", "EROFS", "1+"),
+        # The id's file is made by a link, which no other program's file can be replaced by.
+        ("?link,linkat", "EIO", "1"),
+        ("?unlink,unlinkat", "EROFS", "1+"),
         ("ftruncate", "EIO", "1+"),
     ],
 )
