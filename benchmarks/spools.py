@@ -46,8 +46,10 @@ def _contents(product: str, days: tuple[str, ...]) -> list[bytes]:
     found = []
     for day in (days or (TODAY,)) * max(1, _DIFFERENT // max(1, len(days))):
         tools = drawn.sample(range(_TOOLS), COUNTS)
-        content = delta(product, counts=[tool_calls(f"tool_{one}") for one in tools], day=day)
-        found.append(json.dumps(content).encode())
+        counts = [tool_calls(f"tool_{one}", count=drawn.randint(1, 3)) for one in tools]
+        content = delta(product, counts=counts, day=day)
+        # As our stubs write it: the keys in this order, and no spaces.
+        found.append(json.dumps(content, separators=(",", ":")).encode())
     return found
 
 

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from tallyd.body import canonical
+from tallyd.contract.days import shift_day
 from tallyd.contract.frozen import Frozen
 from tallyd.limits import MAX_SUM
 
@@ -58,7 +59,8 @@ class NewEvent(Frozen):
 def remember_deltas(sql: sqlite3.Connection, ids: Iterable[bytes], today: str) -> frozenset[bytes]:
     """Record the names of deltas in the transaction of their sums; returns those known before.
 
-    Those were met again, so they count as seen today: a file that cannot be removed stays known.
+    Those were met again, so they count as seen a day later than all others: the file still stands there,
+    and its name is the last to go.
     """
     # In their order: neighbours on a page are written one after the other.
     rows = [(one, today) for one in sorted(ids)]
@@ -70,8 +72,8 @@ def remember_deltas(sql: sqlite3.Connection, ids: Iterable[bytes], today: str) -
         sql.execute("ROLLBACK TO names")
         known = frozenset(one for one, _ in rows if _is_known(sql, one))
         sql.executemany(
-            "INSERT INTO delta VALUES (?, ?) ON CONFLICT DO UPDATE SET seen_day = excluded.seen_day",
-            rows,
+            "INSERT INTO delta VALUES (:id, :today) ON CONFLICT DO UPDATE SET seen_day = :tomorrow",
+            [{"id": one, "today": today, "tomorrow": shift_day(today, 1)} for one, _ in rows],
         )
     sql.execute("RELEASE names")
     return known

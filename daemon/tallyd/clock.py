@@ -15,6 +15,8 @@ from typing import Protocol
 from tallyd.limits import CLOCK_GAP_S, CLOCK_LEAP_S, CLOCK_SETTLE_S
 
 AHEAD_ENV = "TALLYD_CLOCK_AHEAD"
+# Thirty years either way: so that no date falls out of the calendar.
+_AHEAD_MAX_S = 30 * 366 * 86400.0
 
 
 class Clock(Protocol):
@@ -32,9 +34,11 @@ class SystemClock:
 
     def __init__(self) -> None:
         try:
-            self._ahead_s = float(os.environ.get(AHEAD_ENV, "0"))
+            ahead_s = float(os.environ.get(AHEAD_ENV, "0"))
         except ValueError:
-            self._ahead_s = 0.0
+            ahead_s = 0.0
+        # Nor "nan", nor a date that no calendar has.
+        self._ahead_s = ahead_s if abs(ahead_s) <= _AHEAD_MAX_S else 0.0
 
     def now(self) -> float:
         """Unix seconds."""

@@ -18,6 +18,7 @@ from tallyd.contract import Contract, parse_contract
 from tallyd.contract.consent import Choice
 from tallyd.contract.days import instant
 from tallyd.errors import StateUnusable
+from tallyd.files import replace_file
 
 _VECTORS = ROOT / "tests" / "vectors"
 _KTX = json.loads((_VECTORS / "ktx_identity.json").read_text())
@@ -320,3 +321,17 @@ def test_an_indent_is_kept(pipeline: Pipeline):
 
     assert file.read_text().splitlines()[1].startswith('    "enabled": false')
     assert json.loads(file.read_text())["more"] == [1]
+
+
+def test_a_first_state_file_never_takes_the_place_of_one_that_was_made_meanwhile(tmp_path):
+    """A "no" between the last look and the rename was undone by the id of a first send."""
+    file = tmp_path / "choice.json"
+
+    def says_no() -> bool:
+        file.write_bytes(b"no")
+        return True
+
+    with pytest.raises(StateUnusable, match="made by another program"):
+        replace_file(file, b"an id", only_if=says_no, is_new=True)
+
+    assert ([one.name for one in tmp_path.iterdir()], file.read_bytes()) == (["choice.json"], b"no")

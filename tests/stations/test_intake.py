@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sqlite3
 
 import anyio
 import pytest
-from support.clock import DAY_S, TODAY
+from support.clock import DAY_S, NOON, TODAY
 from support.deltas import delta, name_of, tool_calls
 from support.pipeline import Pipeline, Tally
-from tallyd import buckets, intake, losses, spool
-from tallyd.contract.days import shift_day
+from tallyd import buckets, intake, losses, retention, spool
+from tallyd.contract.days import day_of, shift_day
 from tallyd.delta import DeltaReader
-from tallyd.errors import StateMoved
+from tallyd.errors import StateMoved, StateUnusable
 from tallyd.intake import IntakeCount, merge_batch
 from tallyd.limits import MAX_SUM, MERGE_BATCH_FILES
 
@@ -370,3 +373,79 @@ def _merge(pipeline: Pipeline) -> IntakeCount:
     with spool.list_new("tallyd-demo", view.spool) as files:
         reader = DeltaReader("tallyd-demo")
         return merge_batch(pipeline.store, view, files, reader, pipeline.clock.now())
+
+
+@pytest.mark.parametrize("at", [1_732_000.0, NOON + 400 * DAY_S], ids=["seconds", "a year ahead"])
+def test_a_name_that_says_another_time_than_its_day_is_remembered_as_long(pipeline: Pipeline, at):
+    """A writer put seconds where milliseconds belong: its name seemed to be of 1970, and was forgotten."""
+    name = name_of(at)
+    for _ in range(3):
+        pipeline.drop(name=name)
+        pipeline.intake()
+        pipeline.keep_bounds()
+
+    assert Tally(counted={"search": 1}) == pipeline.tally()
+
+
+def test_a_file_that_stays_is_counted_once_however_many_names_come_after_it(
+    pipeline: Pipeline, monkeypatch
+):
+    """Met at every pass, so its name is the newest of all, whatever the cap takes away."""
+    monkeypatch.setattr(retention, "DELTA_NAMES_MAX_ROWS", 3)
+    stuck = pipeline.drop()
+    discard = spool.NewFiles.discard
+
+    def refused(files: spool.NewFiles, entry: spool.NewEntry) -> None:
+        if entry.name == stuck.name:
+            raise StateUnusable("it cannot be removed")
+        discard(files, entry)
+
+    monkeypatch.setattr(spool.NewFiles, "discard", refused)
+    for _ in range(5):
+        pipeline.clock.pass_s(DAY_S)
+        for _ in range(4):
+            pipeline.drop(delta(day=day_of(pipeline.clock.now()), counts=[tool_calls("other")]))
+        for _ in range(2):
+            with pytest.raises(AssertionError, match="1 files stay"):
+                pipeline.intake()
+        pipeline.keep_bounds()
+
+    assert Tally(new=1, counted={"search": 1, "other": 20}) == pipeline.tally()
+
+
+def test_malformed_files_are_counted_once_also_when_the_first_transaction_is_refused(
+    pipeline: Pipeline, monkeypatch
+):
+    for number in range(12):
+        pipeline.drop(b"{%d" % number)
+    right = losses.add
+
+    def refused(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(losses, "add", refused)
+    with pytest.raises(AssertionError, match="locked"):
+        pipeline.intake()
+    monkeypatch.setattr(losses, "add", right)
+    pipeline.intake()
+
+    assert Tally(bad=12, lost={"malformed": 12}) == pipeline.tally()
+
+
+def test_a_disk_that_fails_at_a_read_costs_no_delta(pipeline: Pipeline, monkeypatch):
+    pipeline.drop()
+    pipeline.drop(delta(counts=[tool_calls("other")]))
+    read, failed = os.read, []
+
+    def failing(descriptor: int, size: int) -> bytes:
+        if not failed and "/new/" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            failed.append(descriptor)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(descriptor, size)
+
+    monkeypatch.setattr(spool.arrivals.os, "read", failing)
+    with pytest.raises(AssertionError, match=r"1 files stay in the spool: .*Input/output error"):
+        pipeline.intake()
+    pipeline.intake()
+
+    assert Tally(counted={"search": 1, "other": 1}) == pipeline.tally()

@@ -199,6 +199,30 @@ def test_the_last_heartbeat_is_what_the_next_holder_is_told(pipeline: Pipeline):
         assert held.previous_beat == NOON + 60
 
 
+def test_saying_what_is_wrong_is_no_heartbeat(pipeline: Pipeline):
+    """The time since the last one is told as uptime, and its silence as a daemon that hangs."""
+    paths = pipeline.around.paths
+    with lock.hold_lock(paths, lock.Holder(os.getpid(), "daemon", "0.1.0", NOON)) as held:
+        held.beat(NOON + 60, 60.0)
+        held.post([lock.Problem("intake", "tallyd-demo", "it fails", NOON, 1)])
+
+        assert lock.last_beat(paths) == NOON + 60
+
+
+@pytest.mark.slow
+def test_a_killed_daemon_is_named_until_the_next_one_starts(home):
+    with daemon(home) as process:
+        process.kill()
+        process.wait()
+    killed = status(home)
+    tallyd(home, "flush")
+
+    assert [(one["place"], "was killed" in one["why"]) for one in killed["problems"]] == [
+        ("daemon", True)
+    ]
+    assert (status(home)["problems"], status(home)["last_stop"]["reason"]) == ([], "unclean")
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount")
 def test_status_and_show_work_on_a_read_only_file_system(home):
     """Just when they are needed."""

@@ -5,7 +5,7 @@
         y: int = 0
 
 What a frozen dataclass is to its user and to a type checker, without its price at start: the standard
-library's takes 0.4 ms to define each, and msgspec's Struct 10 ms of imports; `tallyd status` defines
+library's takes 0.4 ms to define each, and msgspec's Struct 20 ms of imports; `tallyd status` defines
 sixty (docs/decisions.md). Equal when of one type with equal fields; hashable when the fields are.
 """
 
