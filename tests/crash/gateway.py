@@ -6,16 +6,15 @@ home: `204` and `lost` keep the batch (and `lost` never says so), the others kee
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 # What a home's gateway can do with each request, one after another; the last one for ever.
 ANSWERS = ("204", "503", "400", "lost", "none")
+from support.loopback import Handler, serving
 
 
 @dataclass
@@ -45,10 +44,10 @@ def listening() -> Iterator[Gateway]:
     """A gateway for any number of homes."""
     gateway = Gateway()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Heard(Handler):
+        def posted(self) -> None:
             heard = gateway.homes[self.path.strip("/")]
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.body()
             if len(body) < int(self.headers["content-length"]):
                 return  # killed in the middle of it
             heard.bodies.append(body)
@@ -59,27 +58,7 @@ def listening() -> Iterator[Gateway]:
             if answer in ("lost", "none"):
                 return  # the connection is closed without a word
             with suppress(OSError):
-                self.send_response(int(answer))
-                self.send_header("content-length", "0")
-                self.end_headers()
+                self.answer(int(answer))
 
-        def log_message(self, *_: object) -> None:
-            return
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Whoever sent it was killed."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    gateway.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Heard) as gateway.url:
         yield gateway
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -8,13 +8,12 @@ A real HTTP server on loopback. `answers` holds one word per request, the last o
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ANSWERS = ("stored", "lost reply", "refused", "busy", "silent")
 _STATUS = {"stored": 204, "refused": 400, "busy": 503}
+from support.loopback import Handler, serving
 
 
 class Answering:
@@ -54,26 +53,12 @@ def answering() -> Iterator[Answering]:
     """Such a gateway, until it is left."""
     gateway = Answering()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            status = gateway.arrive(self.rfile.read(int(self.headers["content-length"])))
-            if status is None:
-                return
-            self.send_response(status)
-            self.send_header("content-length", "0")
-            self.end_headers()
+    class Answer(Handler):
+        def posted(self) -> None:
+            status = gateway.arrive(self.body())
+            if status is not None:
+                self.answer(status)
 
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    gateway.url = f"http://127.0.0.1:{server.server_address[1]}/v1/events"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Answer) as url:
+        gateway.url = f"{url}/v1/events"
         yield gateway
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from support.loopback import Handler, serving
 
 
 @dataclass
@@ -40,35 +41,22 @@ def recording(*statuses: int, headers: dict[str, str] | None = None) -> Iterator
     """A recorder that answers `statuses` in turn (204 when none are given)."""
     recorder = Recorder(list(statuses or (204,)), headers or {})
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Record(Handler):
+        def posted(self) -> None:
             recorder.paths.append(self.path)
             recorder.times.append(time.monotonic())
-            recorder.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            recorder.bodies.append(self.body())
             recorder.requests.append({name.lower(): text for name, text in self.headers.items()})
             status = recorder.statuses[min(len(recorder.bodies), len(recorder.statuses)) - 1]
             recorder.arrived.set()
             if status == 0:
                 recorder.closing.wait()
                 return
-            self.send_response(status)
-            for name, text in recorder.headers.items():
-                self.send_header(name, text)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            self.answer(status, recorder.headers)
 
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    recorder.url = f"http://127.0.0.1:{server.server_address[1]}/v1/events"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield recorder
-    finally:
-        recorder.closing.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Record) as url:
+        recorder.url = f"{url}/v1/events"
+        try:
+            yield recorder
+        finally:
+            recorder.closing.set()
