@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from support.loopback import Handler, serving
+
 # What a home's gateway can do with each request, one after another; the last one for ever.
 ANSWERS = ("204", "503", "400", "lost", "none")
-from support.loopback import Handler, serving
 
 
 @dataclass

@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from support.loopback import Handler, serving
+
 ANSWERS = ("stored", "lost reply", "refused", "busy", "silent")
 _STATUS = {"stored": 204, "refused": 400, "busy": 503}
-from support.loopback import Handler, serving
 
 
 class Answering:
