@@ -216,6 +216,9 @@ def _version(connection: sqlite3.Connection, file: Path) -> int:
 
 def _unusable(file: Path, error: Exception) -> StateUnusable:
     code = getattr(error, "sqlite_errorcode", 0)
+    if "Could not decode to UTF-8" in str(error):
+        # Python's own word for a text that no writer of ours wrote.
+        return _damaged(file, "a text in it is no UTF-8")
     if code & 0xFF in _DAMAGE:
         return _damaged(file, str(error))
     what = f"{file} cannot be used: {error}"
