@@ -166,6 +166,17 @@ def events(sql: sqlite3.Connection, product: str) -> Iterator[PendingEvent]:
         yield PendingEvent(one, event, ts, json.loads(envelope), json.loads(properties))
 
 
+def read_through(sql: sqlite3.Connection) -> None:
+    """Read every text that is to be sent one day; a broken one raises sqlite3.Error."""
+    for statement in (
+        "SELECT day, event, dimensions, measure FROM bucket",
+        "SELECT fields FROM envelope",
+        "SELECT event, ts, properties FROM event",
+    ):
+        for _ in sql.execute(statement):
+            pass
+
+
 def remove_sealed(sql: sqlite3.Connection, product: str, before_day: str, last_event: int) -> None:
     """Remove what a seal has just frozen, in its transaction."""
     sql.execute("DELETE FROM bucket WHERE product = ? AND day < ?", (product, before_day))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from tallyd import __version__, damage, heartbeat, lock, logs, requests, reserve, retention
+from tallyd import __version__, buckets, damage, heartbeat, lock, logs, requests, reserve, retention
 from tallyd.clock import Steadiness
 from tallyd.errors import (
     NotRegistered,
@@ -180,6 +180,9 @@ def _single_instance(
             store = reserve.insist(paths, lambda: open_store(paths))
         store.guard(held.check)
         try:
+            with store.reading() as sql:
+                # A broken text is found now, and not on the day on which it is to be sent.
+                buckets.read_through(sql)
             views = Passes(store, around, clock).views()
             reserve.insist(paths, lambda: heartbeat.recover(store, held, views))
             yield store, held
