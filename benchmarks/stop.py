@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from support.deltas import delta, drop
-from support.processes import DEMO_CONTRACT, daemon, tallyd
+from support.processes import DEMO_CONTRACT, daemon, tallyd, wait_for
 from support.recorder import recording
 
 from benchmarks.measure import Figure, interleaved, made, median, progress
@@ -49,6 +49,7 @@ def _stop_ms(home: Path, *, during_a_request: bool) -> float:
     drop(home / "state", delta(day=yesterday), at=time.time())
     with recording(0) as recorder, daemon(home, TALLYD_DEMO_ENDPOINT=recorder.url) as process:
         if during_a_request:
+            wait_for((home / "state" / "flush").is_dir)
             (home / "state" / "flush" / "request").touch()
             if not recorder.arrived.wait(60):
                 raise RuntimeError("no request came")
