@@ -228,40 +228,44 @@ class Passes:
         if not view.consent.is_on:
             await self.in_thread(steps.forget, self._store, self._around, view)
             return
-        await self.in_thread(keep_agreement, view, self._around)
-        await self.in_thread(steps.ask_for_notice, *self._here(view))
-        await self.in_thread(retention.keep_to_decision, self._store, view)
-        await self.in_thread(spool.prepare, view.spool)
         done = intake.IntakeCount()
-        with await self.in_thread(
-            spool.list_new, view.name, view.spool, after=after, at_most=MERGE_TURN_FILES
-        ) as files:
+        with await self.in_thread(self._begin_turn, view, after) as files:
             reader = DeltaReader(view.name)
             while files:
-                # Consent is looked at anew for each batch: a user may have said no meanwhile.
-                view = await self.in_thread(self._look, view.name)
-                if not view.consent.is_on:
+                found = await self.in_thread(self._merge_batch, view.name, files, reader)
+                if found is None:
                     return
-                count = await self.in_thread(
-                    intake.merge_batch,
-                    self._store,
-                    view,
-                    files,
-                    reader,
-                    self._clock.now(),
-                    may_age=self._may_age(),
-                )
+                view, count = found
                 done.add(count)
                 turn.count.add(count)
-                await self.in_thread(self._keep_caps, view, count)
         turn.after = files.last
         if done.seen > done.stuck + done.held:
             _log.info(logs.line("intake", product=view.name, **asdict(done)))
         if turn.count.stuck:
             # They stay, and are looked at again each time; their counts are safe, the rest went on.
             raise StateUnusable(f"{turn.count.stuck} files stay in the spool: {turn.count.why}")
-        if not turn.after and not turn.count.held:
+        if view.earlier is not None and not turn.after and not turn.count.held:
             await self.in_thread(keep_agreement, view, self._around, is_spool_empty=True)
+
+    def _begin_turn(self, view: ProductView, after: str) -> spool.NewFiles:
+        """All that comes before the first file, in one piece: an idle daemon does it once a minute."""
+        keep_agreement(view, self._around)
+        steps.ask_for_notice(*self._here(view))
+        retention.keep_to_decision(self._store, view)
+        spool.prepare(view.spool)
+        return spool.list_new(view.name, view.spool, after=after, at_most=MERGE_TURN_FILES)
+
+    def _merge_batch(
+        self, product: str, files: spool.NewFiles, reader: DeltaReader
+    ) -> tuple[ProductView, intake.IntakeCount] | None:
+        """One transaction; None when consent, looked at anew for each, is off by now."""
+        view = self._look(product)
+        if not view.consent.is_on:
+            return None
+        now, may_age = self._clock.now(), self._may_age()
+        count = intake.merge_batch(self._store, view, files, reader, now, may_age=may_age)
+        self._keep_caps(view, count)
+        return view, count
 
     async def _forget_product(self, product: str) -> None:
         await self.in_thread(retention.purge, self._store, product, self._around.paths)
