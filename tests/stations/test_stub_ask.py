@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -381,8 +381,12 @@ print(tallyd_client.ask(client), flush=True)
         shown = ""
         while "Your choice" not in shown:
             shown += os.read(terminal, 4096).decode()
-        os.write(terminal, version_of_interrupt.encode())
-        said, _ = process.communicate(timeout=60)
+        # Again, as a person would: a signal in the instant before the read blocks interrupts nothing.
+        while process.poll() is None:
+            os.write(terminal, version_of_interrupt.encode())
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(2)
+        said, _ = process.communicate()
     os.close(terminal)
 
     assert (process.returncode, said, files_below(home)) == (0, "None\n", [])
