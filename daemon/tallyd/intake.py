@@ -73,13 +73,15 @@ class IntakeCount:
 class _Group:
     """What one envelope of one day comes to: how often each entry of `counts` was met.
 
-    `envelope`: the canonical text that its sums are kept under, None when they are lost with `cause`.
+    `envelope` is the canonical text that its sums are kept under; with a `cause` they are lost.
+    `is_nobodys`: the id is missing as which they would be sent.
     """
 
     contract: Contract
     day: str
     envelope: str
     cause: Cause | None
+    is_nobodys: bool
     stripped: int
     deltas: int = 0
     met: dict[Count, int] = field(default_factory=dict)
@@ -122,12 +124,11 @@ class _Fold:
     def _group(self, contract: Contract, about: About) -> _Group:
         kept, stripped = screen_envelope(contract, about.envelope, about.day)
         derived_id = _derived_id(contract, about)
-        cause = _misplaced(about.day, contract, self._now)
-        if derived_id is None and contract.identity.kind == "derived":
-            # Nobody to send it as: a host of another version, or one that failed.
-            cause = Cause.SCREENED
+        # Nobody to send it as: a host of another version, or one that failed.
+        is_nobodys = derived_id is None and contract.identity.kind == "derived"
+        cause = Cause.SCREENED if is_nobodys else _misplaced(about.day, contract, self._now)
         envelope = canonical(kept | ({buckets.ID_KEY: derived_id} if derived_id else {}))
-        return _Group(contract, about.day, envelope, cause, stripped)
+        return _Group(contract, about.day, envelope, cause, is_nobodys, stripped)
 
     def _add_count(self, group: _Group, count: Count, times: int) -> None:
         screened = screen_counts(
@@ -145,10 +146,9 @@ class _Fold:
     def _add_events(self, group: _Group, delta: Delta) -> None:
         contract = group.contract
         for one in delta.events:
-            kept = screen_event(contract, one.event, one.properties, one.ts[:10])
-            cause = _misplaced(one.ts[:10], contract, self._now)
-            if contract.identity.kind == "derived" and _derived_id(contract, delta.about) is None:
-                cause = Cause.SCREENED
+            day = one.ts[:10]
+            kept = screen_event(contract, one.event, one.properties, day)
+            cause = Cause.SCREENED if group.is_nobodys else _misplaced(day, contract, self._now)
             if kept is None or cause is not None:
                 self.lost[cause or Cause.SCREENED] += 1
                 continue

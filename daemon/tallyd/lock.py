@@ -209,20 +209,8 @@ def _text(holder: Holder, problems: Sequence[Problem]) -> bytes:
     told, chars = list(problems[:BOARD_PROBLEMS]), BOARD_WHY_CHARS
     while True:
         said = {
-            "pid": holder.pid,
-            "role": holder.role,
-            "version": holder.version,
-            "started_at": holder.started_at,
-            "problems": [
-                {
-                    "duty": one.duty,
-                    "product": one.product,
-                    "why": _cut(one.why, chars),
-                    "since": one.since,
-                    "times": one.times,
-                }
-                for one in told
-            ],
+            **holder.as_dict(),
+            "problems": [{**one.as_dict(), "why": _cut(one.why, chars)} for one in told],
             "more_problems": len(problems) - len(told),
             "up_s": round(holder.up_s, 3),
         }

@@ -120,11 +120,9 @@ def _problem(place: str, why: object, product: str = "") -> dict[str, object]:
 
 def _of_the_daemon(paths: Paths, now: float) -> list[dict[str, object]]:
     """A daemon that lives and gives no sign of it cannot say either what is wrong."""
-    try:
-        silent_s = now - paths.lock.stat().st_mtime
-    except OSError:
-        return []
-    if silent_s < SILENT_AFTER_S:
+    beat_at = lock.last_beat(paths)
+    silent_s = now - beat_at
+    if not beat_at or silent_s < SILENT_AFTER_S:
         return []
     why = f"has given no sign for {silent_s:.0f} s; look at that disk, then restart tallyd"
     return [_problem("daemon", why)]

@@ -23,6 +23,7 @@ from tallyd.spool.directories import link_in
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tallyd.errors import StateUnusable
     from tallyd.paths import SpoolDirs
 
 # At most 77 characters, of DELTA_NAME_MAX_CHARS.
@@ -105,7 +106,7 @@ class NewFiles:
         """The bytes of a delta; None when it is gone.
 
         Raises Malformed when the name is not in the format, or the file is no regular file of ours
-        within the cap. Raises StateUnusable when this process can open no more files.
+        within the cap. Raises StateUnusable when the disk fails, or this process can open no more files.
         """
         if entry.dropped_at is None:
             raise Malformed("the name is not in the spool format")
@@ -114,9 +115,7 @@ class NewFiles:
         except FileNotFoundError:
             return None
         except OSError as error:
-            if error.errno in _OUR_FAULT:
-                raise refused(f"{self.path_of(entry)} cannot be opened", error) from error
-            raise Malformed(f"cannot be opened: {error.strerror}") from error
+            raise self._fault(entry, "cannot be opened", error) from error
         try:
             about = os.fstat(descriptor)
             if not stat.S_ISREG(about.st_mode):
@@ -131,11 +130,14 @@ class NewFiles:
                 raise Malformed("changed while it was read")
             return content
         except OSError as error:
-            if error.errno in _OUR_FAULT:
-                raise refused(f"{self.path_of(entry)} cannot be read", error) from error
-            raise Malformed(f"cannot be read: {error.strerror}") from error
+            raise self._fault(entry, "cannot be read", error) from error
         finally:
             os.close(descriptor)
+
+    def _fault(self, entry: NewEntry, what: str, error: OSError) -> Malformed | StateUnusable:
+        if error.errno in _OUR_FAULT:
+            return refused(f"{self.path_of(entry)} {what}", error)
+        return Malformed(f"{what}: {error.strerror}")
 
     def discard(self, entry: NewEntry) -> None:
         """Remove a delta whose counts are safe elsewhere; gone already is fine.

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from tallyd.paths import Paths, SpoolDirs
 
-_WHY = ".why"
+# What the reason beside a quarantined file is called, after its name.
+WHY = ".why"
 
 
 class SpoolSize(Frozen):
@@ -90,7 +91,7 @@ def trap(directory: Path) -> str:
 def measure(dirs: SpoolDirs) -> SpoolSize:
     """How much waits in the spool. Changes nothing."""
     waiting = list(_files(dirs.new))
-    bad = sum(1 for path, _ in _files(dirs.bad) if not path.endswith(_WHY))
+    bad = sum(1 for path, _ in _files(dirs.bad) if not path.endswith(WHY))
     return SpoolSize(len(waiting), sum(about.st_size for _, about in waiting), bad)
 
 

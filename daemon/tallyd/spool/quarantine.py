@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 from tallyd.errors import refused
 from tallyd.files import NO_TRAPS, make_directory, size_below
 from tallyd.limits import QUARANTINE_MAX_BYTES, QUARANTINE_MAX_FILES
-from tallyd.spool.directories import link_in, remove_path
+from tallyd.spool.directories import WHY, link_in, remove_path
 
 if TYPE_CHECKING:
     from tallyd.paths import SpoolDirs
     from tallyd.spool.arrivals import NewEntry, NewFiles
-
-_WHY = ".why"
 
 
 def quarantine(files: NewFiles, entry: NewEntry, dirs: SpoolDirs, reason: str) -> bool:
@@ -30,13 +28,13 @@ def quarantine(files: NewFiles, entry: NewEntry, dirs: SpoolDirs, reason: str) -
     make_directory(dirs.bad)
     target = str(dirs.bad / name)
     # The reason first: killed in between, the file is still in new/ and comes here again.
-    _write_reason(target + _WHY, entry.name, reason)
+    _write_reason(target + WHY, entry.name, reason)
     try:
         if os.path.lexists(target):
             remove_path(target)
         files.move(entry, target)
     except FileNotFoundError:
-        remove_path(target + _WHY)
+        remove_path(target + WHY)
         return False
     except OSError as error:
         raise refused(f"{files.path_of(entry)} cannot be set aside", error) from error
@@ -74,16 +72,16 @@ def trim_quarantine(dirs: SpoolDirs) -> None:
         return
     # A reason without its file: a kill came between the two, and its writer took the file back.
     for name, (_, _, path) in found.items():
-        if name.endswith(_WHY) and name.removesuffix(_WHY) not in found:
+        if name.endswith(WHY) and name.removesuffix(WHY) not in found:
             remove_path(path)
     kept = total = 0
     for _, size, path in sorted(
-        (one for name, one in found.items() if not name.endswith(_WHY)), reverse=True
+        (one for name, one in found.items() if not name.endswith(WHY)), reverse=True
     ):
         # One that is too large for the rest goes alone: it must not take older ones along.
         if kept >= QUARANTINE_MAX_FILES or total + size > QUARANTINE_MAX_BYTES:
             remove_path(path)
-            remove_path(path + _WHY)
+            remove_path(path + WHY)
         else:
             kept += 1
             total += size
