@@ -40,7 +40,7 @@ def record_start(
     with store.transaction() as sql:
         run_id = runs.begin(sql, holder.pid, holder.version, holder.started_at)
         _keep(sql, "daemon_started", facts, views, now)
-    _log.info(logs.line("daemon_started", **facts))
+    _log.info(logs.line("daemon_started", **facts, pid=holder.pid))
     return run_id
 
 
@@ -54,11 +54,13 @@ def record_stop(
 ) -> None:
     """Record that a run ended. Raises StateUnusable."""
     with store.transaction() as sql:
-        if not runs.end(sql, run_id, Stop(now, reason, uptime_s)):
+        ended = runs.end(sql, run_id, Stop(now, reason, uptime_s))
+        if ended is None:
             return
         facts = {"reason": reason.word, "uptime_s": int(uptime_s)}
         _keep(sql, "daemon_stopped", facts, views, now)
-    _log.info(logs.line("daemon_stopped", **facts))
+    pid, version = ended
+    _log.info(logs.line("daemon_stopped", **facts, daemon_version=version, pid=pid))
 
 
 def recover(store: Store, held: HeldLock, views: Iterable[ProductView]) -> None:

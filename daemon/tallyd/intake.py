@@ -51,6 +51,11 @@ class IntakeCount:
     held: int = 0
     why: str = ""
 
+    @property
+    def moved(self) -> int:
+        """How many files left the spool."""
+        return self.seen - self.stuck - self.held
+
     def stay(self, problem: StateUnusable) -> None:
         """One more file stays where it is."""
         self.stuck += 1

@@ -105,6 +105,24 @@ ENVELOPES_MAX_ROWS: Final = 1000
 HEARTBEAT_INTERVAL_S: Final = 60.0
 # A holder of the lock that left out four beats hangs, or its disk refuses even those.
 SILENT_AFTER_S: Final = 300.0
+# A duty that took no step of its round for so long hangs: the longest piece of work is a merge of 1 MiB
+# or a request's timeout, of 30 s at most.
+STUCK_AFTER_S: Final = 120.0
+# Until the first scan is done the service manager is told this often that the start goes on, and for how
+# long it may: a spool of a million files takes a minute.
+START_LOOK_S: Final = 20.0
+START_EXTEND_S: Final = 90.0
+# A daemon on demand leaves after so long without work: the pause after which a person does something
+# else. Users may choose another (settings).
+IDLE_EXIT_S: Final = 600.0
+# What a daemon under a supervisor ends with when its own files were replaced: start me again.
+EXIT_RESTART: Final = 76
+# What is looked at, per product, to see whether a file came while a daemon on demand was leaving.
+WAITING_MAX_NAMES: Final = 10_000
+# A log that is a file: a year of starts and stops, or a month of a day's trouble; and as much before it.
+LOG_MAX_BYTES: Final = 256 * 1024
+# A version and a command line of a few hundred bytes.
+HANDOVER_MAX_BYTES: Final = 4096
 # Starts and stops that are remembered: `status` shows the last, a person may look at some before.
 RUNS_MAX_ROWS: Final = 100
 # Age moves by the day and caps hold at once: what is left to tidy can wait an hour.

@@ -1,7 +1,7 @@
 """Log lines: key=value on stderr, one per change of state, never one per delta.
 
-Under systemd each line begins with its priority (`<6>`), which journald takes off again. Values are
-counts, ids, versions and reasons; never names or paths of the user's.
+Under systemd each line begins with its priority (`<6>`), which journald takes off again. A log that
+is a file, under launchd and on demand, is kept small here: nobody else would. Values are counts, ids, versions and reasons; never names or paths of the user's.
 """
 
 from __future__ import annotations
@@ -9,6 +9,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from tallyd.errors import refused
+from tallyd.files import NO_TRAPS
+from tallyd.limits import LOG_MAX_BYTES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PRIORITIES = {
     logging.DEBUG: 7,
@@ -29,13 +38,66 @@ class _Formatter(logging.Formatter):
         return f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S%z')} {line}"
 
 
-def set_up(level: str) -> None:
-    """Send every log line of ours, and warnings of the libraries, to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
+class _CappedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic for checkers only
+    """Writes to stderr, which is `file`; past the cap the file's content goes to `<file>.1`.
+
+    By copying and truncating, not by a rename: whoever opened it for us, too, holds it open.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(sys.stderr)
+        self._file = file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        with suppress(OSError, ValueError):
+            descriptor = sys.stderr.fileno()
+            if os.fstat(descriptor).st_size > LOG_MAX_BYTES:
+                # A full disk may refuse the copy; then the truncation is what helps.
+                with suppress(OSError):
+                    self._keep(descriptor)
+                os.ftruncate(descriptor, 0)
+
+    def _keep(self, descriptor: int) -> None:
+        with open(_open(f"{self._file}.1", os.O_TRUNC), "wb") as kept:
+            at = max(0, os.fstat(descriptor).st_size - LOG_MAX_BYTES)
+            kept.write(os.pread(descriptor, LOG_MAX_BYTES, at))
+
+
+def to_file(file: Path) -> None:
+    """Let stdout and stderr of this process end up in `file`, which `set_up` then keeps small.
+
+    Raises StateUnusable.
+    """
+    try:
+        descriptor = _open(str(file), os.O_APPEND)
+    except OSError as error:
+        raise refused(f"{file} cannot be opened", error) from error
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
+
+
+def _open(file: str, flag: int) -> int:
+    """Open a log for the user alone; no link is followed, and no pipe waited for."""
+    return os.open(file, os.O_RDWR | os.O_CREAT | NO_TRAPS | flag, 0o600)
+
+
+def set_up(level: str, capped: Path | None = None) -> None:
+    """Send every log line of ours, and warnings of the libraries, to stderr.
+
+    `capped` is the file that stderr was led into, and that is to be kept small.
+    """
+    handler = logging.StreamHandler(sys.stderr) if capped is None else _CappedHandler(capped)
     handler.setFormatter(_Formatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """From now on log what is at least as important as `level`."""
     logging.getLogger("tallyd").setLevel(level.upper())
 
 

@@ -72,6 +72,26 @@ class Paths(Frozen):
         return self.state / "daemon.lock"
 
     @property
+    def program(self) -> Path:
+        """The newest tallyd that ran here on demand, and how it is started."""
+        return self.state / "program.json"
+
+    @property
+    def handover(self) -> Path:
+        """The version of a newer tallyd that a host asks for."""
+        return self.state / "handover"
+
+    @property
+    def starting(self) -> Path:
+        """Made exclusively by the host that starts a daemon, gone once one runs."""
+        return self.state / "starting"
+
+    @property
+    def log(self) -> Path:
+        """Where a daemon logs that a host started: it has no console."""
+        return self.state / "daemon.log"
+
+    @property
     def flush_requests(self) -> Path:
         """Hint files by which `tallyd flush` asks a running daemon."""
         return self.state / "flush"

@@ -8,6 +8,7 @@ cannot be read, or holds anything else, forbids everything. Hosts read the same 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tallyd import flat_toml
@@ -45,6 +46,16 @@ def bans_on(product: str, paths: Paths, environ: Mapping[str, str]) -> Bans:
         if said.forbids(product):
             wishes.append(rule)
     return Bans(tuple(wishes), tuple(damaged))
+
+
+def all_forbidden_by(paths: Paths, environ: Mapping[str, str]) -> str:
+    """The rule by which nothing may ever be on, by somebody's wish; "" when something may."""
+    for rule, file in paths.policies(environ):
+        with suppress(ValueError):
+            said = _read(file)
+            if said.is_all and not said.excepted:
+                return rule
+    return ""
 
 
 def forbid_all(paths: Paths) -> None:

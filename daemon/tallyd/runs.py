@@ -49,13 +49,14 @@ def begin(sql: sqlite3.Connection, pid: int, version: str, started_at: float) ->
     return int(row[0])
 
 
-def end(sql: sqlite3.Connection, run_id: int, stop: Stop) -> bool:
-    """Record a stop; False when that run's stop is recorded already."""
-    changed = sql.execute(
-        "UPDATE run SET stopped_at = ?, reason = ?, uptime_s = ? WHERE id = ? AND reason IS NULL",
+def end(sql: sqlite3.Connection, run_id: int, stop: Stop) -> tuple[int, str] | None:
+    """Record a stop; (pid, version) of that run, None when its stop is recorded already."""
+    found: tuple[int, str] | None = sql.execute(
+        "UPDATE run SET stopped_at = ?, reason = ?, uptime_s = ? WHERE id = ? AND reason IS NULL"
+        " RETURNING pid, version",
         (stop.at, stop.reason.value, stop.uptime_s, run_id),
-    ).rowcount
-    return changed > 0
+    ).fetchone()
+    return found
 
 
 def unfinished(sql: sqlite3.Connection) -> list[tuple[int, float]]:

@@ -4,6 +4,7 @@
     log_level = "info"          # debug | info | warning | error
     rescan_interval_s = 60      # 1 to 3600: how long a lost wake-up may delay a count
     watch = true                # false: no file watching at all, the timer alone
+    idle_exit_s = 600           # 1 to 86400: when a daemon that a host started leaves again
 
 Unknown keys are errors that name the file and the key. Absent means the defaults.
 """
@@ -18,7 +19,7 @@ from tallyd.contract.parse import CONTRACT_MAX_BYTES, read_toml
 from tallyd.contract.table import Table
 from tallyd.errors import SettingsError
 from tallyd.files import read_regular
-from tallyd.limits import RESCAN_INTERVAL_S
+from tallyd.limits import IDLE_EXIT_S, RESCAN_INTERVAL_S
 
 if TYPE_CHECKING:
     from tallyd.paths import Paths
@@ -30,6 +31,7 @@ class Settings(Frozen):
     log_level: str = "info"
     rescan_interval_s: float = RESCAN_INTERVAL_S
     watch: bool = True
+    idle_exit_s: float = IDLE_EXIT_S
 
 
 def read_settings(paths: Paths) -> Settings:
@@ -53,6 +55,7 @@ def read_settings(paths: Paths) -> Settings:
                 "rescan_interval_s", int(RESCAN_INTERVAL_S), low=1, high=3600
             ),
             watch=daemon.boolean("watch", default=True),
+            idle_exit_s=daemon.integer("idle_exit_s", int(IDLE_EXIT_S), low=1, high=86400),
         )
         daemon.finish()
         root.finish()

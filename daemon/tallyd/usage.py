@@ -39,7 +39,25 @@ class _Command(Frozen):
 
 
 _COMMANDS = (
-    _Command("run", "run the daemon in the foreground until a signal", "tallyd run", {}),
+    _Command(
+        "run",
+        "run the daemon in the foreground until a signal",
+        "tallyd run",
+        {
+            "--on-demand": {
+                "action": "store_true",
+                "help": "let go of this shell, and leave when there was nothing to do for a while",
+            },
+            "--agent": {
+                "action": "store_true",
+                "help": "under launchd: end with 0 where starting again would not help",
+            },
+            "--log-file": {
+                "metavar": "FILE",
+                "help": "log there instead of to stderr, and keep it under 256 KiB",
+            },
+        },
+    ),
     _Command(
         "status",
         "say what runs, who decided, what waits and what left",

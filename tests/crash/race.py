@@ -98,11 +98,11 @@ def _arm(race: _Race, home: str) -> None:
 
 def _flush() -> None:
     import anyio
-    from tallyd import service
     from tallyd.cli.here import locate
     from tallyd.clock import SystemClock
+    from tallyd.service import once
 
-    anyio.run(service.flush, locate(), SystemClock())
+    anyio.run(once.flush, locate(), SystemClock())
 
 
 def _drop() -> None:

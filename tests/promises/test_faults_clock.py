@@ -14,10 +14,12 @@ from support.deltas import delta, tool_calls
 from support.faults import counted, drop_now, set_up
 from support.pipeline import Pipeline, Tally
 from support.processes import daemon, status, wait_for
-from tallyd import lock, service
+from tallyd import lock
 from tallyd.clock import Steadiness
 from tallyd.contract.days import day_of, shift_day
 from tallyd.limits import CLOCK_LEAP_S, CLOCK_SETTLE_S
+from tallyd.service import life, once
+from tallyd.service.daemon import serve
 from tallyd.settings import Settings
 from tallyd.status import gather
 
@@ -127,7 +129,7 @@ def test_a_flush_by_hand_after_a_year_believes_the_second_look(home, clock: Fake
         seen = []
         for wait_s in (0, YEAR_S, DAY_S):
             clock.pass_s(wait_s)
-            anyio.run(service.flush, pipeline.around, clock)
+            anyio.run(once.flush, pipeline.around, clock)
             seen.append(pipeline.tally().lost)
             if not wait_s:
                 # A fresh file of a lock has the time of the disk, which is not this test's.
@@ -225,7 +227,7 @@ def test_a_running_daemon_whose_clock_leaps_goes_on_and_its_uptime_stays_sane(
     pipeline: Pipeline, leap_s, monkeypatch
 ):
     """The daemon's own loops, in this process, with real waits and a clock that is set meanwhile."""
-    monkeypatch.setattr(service, "HEARTBEAT_INTERVAL_S", 0.05)
+    monkeypatch.setattr(life, "HEARTBEAT_INTERVAL_S", 0.05)
     pipeline.store.close()
     paths = pipeline.around.paths
     _drop(pipeline, count=4)
@@ -250,7 +252,7 @@ def test_a_running_daemon_whose_clock_leaps_goes_on_and_its_uptime_stays_sane(
     uptimes: list[float] = []
     threading.Thread(target=at_work, args=(leap,)).start()
     settings = Settings(rescan_interval_s=0.1, watch=False)
-    anyio.run(service.serve, pipeline.around, settings, pipeline.clock, 0.0)
+    anyio.run(serve, pipeline.around, settings, pipeline.clock, 0.0)
 
     stop = status(pipeline.home)["last_stop"]
     assert (uptimes, stop["uptime_s"], stop["reason"]) == ([30.0], 30.0, "signal")

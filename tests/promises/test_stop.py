@@ -28,7 +28,7 @@ def _log(home: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_in_order_and_the_stop_is_told_with_its_uptime(home, number):
     tallyd(home, "contract", "add", str(DEMO_CONTRACT))
     with daemon(home) as process:

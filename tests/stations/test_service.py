@@ -24,8 +24,10 @@ from support.processes import (
     wait_for,
 )
 from support.recorder import recording
-from tallyd import plan, requests, service
+from tallyd import plan, requests
 from tallyd.contract.days import shift_day
+from tallyd.service import loops
+from tallyd.service.daemon import serve
 from tallyd.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -42,7 +44,7 @@ def _serve_until(pipeline: Pipeline, is_done: Callable[[], object]) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop).start()
-    anyio.run(service.serve, pipeline.around, Settings(), pipeline.clock, 0.0)
+    anyio.run(serve, pipeline.around, Settings(), pipeline.clock, 0.0)
 
 
 def test_a_finished_day_is_sent_on_the_interval_by_itself(pipeline: Pipeline, monkeypatch):
@@ -95,11 +97,11 @@ def test_a_loop_that_fails_ends_the_daemon_as_a_crash(home: Path, clock: FakeClo
     async def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(service, "_run_retention", broken)
+    monkeypatch.setattr(loops, "run_retention", broken)
     with Pipeline.open(home, clock) as pipeline:
         pipeline.store.close()
         with pytest.raises(ExceptionGroup):
-            anyio.run(service.serve, pipeline.around, Settings(), clock, 0.0)
+            anyio.run(serve, pipeline.around, Settings(), clock, 0.0)
 
     report = json.loads(tallyd(home, "status", "--json", check=False))
     assert report["last_stop"]["reason"] == "crash"

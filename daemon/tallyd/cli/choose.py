@@ -258,8 +258,9 @@ def _each(products: list[str], act: Callable[[str], None]) -> tuple[list[str], i
 
 def _forget(around: Surroundings, products: list[str]) -> None:
     """Delete what waits of these products, here or by the daemon that runs."""
-    from tallyd import lock, service
+    from tallyd import lock
     from tallyd.clock import SystemClock
+    from tallyd.service import once
 
     deadline = time.monotonic() + _LOCK_PATIENCE_S
     while products:
@@ -270,7 +271,7 @@ def _forget(around: Surroundings, products: list[str]) -> None:
                 for product in filter(kept.get, products):
                     raise StateUnusable(f"{product} is not deleted yet: {kept[product]}")
             else:
-                service.forget(around, SystemClock(), products)
+                once.forget(around, SystemClock(), products)
         except AlreadyRunning:
             # A flush holds the lock, or a daemon came or went this moment.
             if time.monotonic() >= deadline:

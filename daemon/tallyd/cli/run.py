@@ -3,39 +3,79 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tallyd.cli.exits import EXIT_BUG, EXIT_STATE
 from tallyd.cli.here import ask_daemon, locate
-from tallyd.cli.output import leave, print_json, print_lines
-from tallyd.errors import StateDamaged, StateMoved, TallydError, find
+from tallyd.cli.output import leave, print_json, print_lines, say
+from tallyd.errors import AlreadyRunning, StateDamaged, StateMoved, TallydError, find
 from tallyd.limits import DAMAGE_PAUSE_S
+from tallyd.runs import StopReason
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
-    from typing import Any
+    from pathlib import Path
+    from typing import Any, NoReturn
+
+    from tallyd.clock import SystemClock
+    from tallyd.paths import Paths
+    from tallyd.product import Surroundings
+    from tallyd.service.life import Way
+    from tallyd.settings import Settings
+
+# Set for the newer program that an older one became, so that no two take turns for ever.
+_DEFERRED = "TALLYD_DEFERRED"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Be the daemon, until a signal; `arguments.began` is when the process began, monotonic seconds."""
+    """Be the daemon, until it is to end; `arguments.began` is when the process began, monotonic seconds."""
+    from tallyd import logs, settings
+    from tallyd.clock import SystemClock
+    from tallyd.service.life import Way
+
+    is_supervised = arguments.agent or bool(os.environ.get("NOTIFY_SOCKET"))
+    if arguments.on_demand:
+        _detach()
+    around = locate()
+    if arguments.on_demand and not is_supervised:
+        _defer_to_newer(around.paths)
+    log_file = _log_file(arguments, around.paths, is_supervised=is_supervised)
+    try:
+        chosen = settings.read_settings(around.paths)
+    except TallydError as problem:
+        return _refuse(problem, is_agent=arguments.agent)
+    logs.set_up(chosen.log_level, log_file)
+    os.umask(0o077)
+    way = Way(is_on_demand=arguments.on_demand, is_supervised=is_supervised)
+    try:
+        _serve(around, chosen, SystemClock(), arguments.began, way)
+    except AlreadyRunning as problem:
+        if way.is_on_demand:
+            # Somebody else was started first, as somebody always is.
+            leave(0)
+        return _refuse(problem, is_agent=arguments.agent)
+
+
+def _serve(
+    around: Surroundings, chosen: Settings, clock: SystemClock, began: float, way: Way
+) -> NoReturn:
     import logging
 
     import anyio
 
-    from tallyd import logs, service, settings
-    from tallyd.clock import SystemClock
-
-    around = locate()
-    chosen = settings.read_settings(around.paths)
-    logs.set_up(chosen.log_level)
-    os.umask(0o077)
+    from tallyd import logs, spool
+    from tallyd.service import daemon
 
     async def serve_and_leave() -> None:
-        await service.serve(around, chosen, clock, arguments.began)
-        leave(0)
+        ending = await daemon.serve(around, chosen, clock, began, way)
+        # A host that dropped a moment ago saw our lock, and starts nobody: what it dropped is for us.
+        if ending.reason is not StopReason.IDLE or not (
+            spool.waiting_names(around.paths) - ending.waiting
+        ):
+            leave(ending.exit_code)
 
-    clock = SystemClock()
     damaged_at = -DAMAGE_PAUSE_S
     while True:
         try:
@@ -57,6 +97,54 @@ def run(arguments: argparse.Namespace) -> int:
             leave(ended.exit_code)
 
 
+def _detach() -> None:
+    """Hold nothing of whoever started us: no directory, no descriptor, no console."""
+    os.chdir(os.sep)
+    with suppress(OSError, ValueError):
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    # Its own session where it has none yet: a terminal's interrupt is not for us.
+    with suppress(OSError, AttributeError):
+        os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+
+
+def _defer_to_newer(paths: Paths) -> None:
+    """Be the newest program that ran here instead, if that is another: of two versions it stays."""
+    from tallyd import __version__, handover
+
+    newer = handover.newer_program(paths, __version__)
+    if newer is None or os.environ.get(_DEFERRED):
+        return
+    os.environ[_DEFERRED] = __version__
+    with suppress(OSError):
+        os.execv(newer[0], [*newer, "run", "--on-demand"])  # noqa: S606 - no shell wanted
+
+
+def _log_file(arguments: argparse.Namespace, paths: Paths, *, is_supervised: bool) -> Path | None:
+    """The file that the log goes to, None for stderr as it is."""
+    from pathlib import Path
+
+    from tallyd import logs
+    from tallyd.files import make_directory
+
+    file = Path(arguments.log_file).absolute() if arguments.log_file else None
+    if file is None and arguments.on_demand and not is_supervised:
+        make_directory(paths.state)
+        file = paths.log
+    if file is not None:
+        logs.to_file(file)
+    return file
+
+
+def _refuse(problem: TallydError, *, is_agent: bool) -> int:
+    """What to do about a start that another one would not mend."""
+    if not is_agent:
+        raise problem
+    # launchd starts again whatever did not end with 0, and knows no codes to except.
+    say(f"tallyd: {problem}")
+    return 0
+
+
 def flush(arguments: argparse.Namespace) -> int:
     """Do one round, here or by asking the daemon that runs."""
     from tallyd import lock, render
@@ -70,11 +158,12 @@ def flush(arguments: argparse.Namespace) -> int:
         return tell(ask_daemon(around))
     import anyio
 
-    from tallyd import logs, service
+    from tallyd import logs
     from tallyd.clock import SystemClock
+    from tallyd.service import once
 
     async def flush_and_leave() -> None:
-        leave(tell(await service.flush(around, SystemClock())))
+        leave(tell(await once.flush(around, SystemClock())))
 
     logs.set_up("warning")
     os.umask(0o077)

@@ -26,13 +26,10 @@ from tallyd.errors import (
     TallydError,
     in_words,
 )
-from tallyd.limits import (
-    CAPS_SLACK_ROWS,
-    DELTA_NAMES_SLACK,
-    MERGE_TURN_FILES,
-)
+from tallyd.limits import CAPS_SLACK_ROWS, DELTA_NAMES_SLACK, MERGE_TURN_FILES
 from tallyd.passes import steps
 from tallyd.product import keep_agreement, look_at, still_stands
+from tallyd.progress import Progress
 from tallyd.troubles import Troubles
 
 if TYPE_CHECKING:
@@ -84,12 +81,14 @@ class Passes:
         clock: Clock,
         troubles: Troubles | None = None,
         steadiness: Steadiness | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._store = store
         self._around = around
         self._clock = clock
         self.troubles = troubles or Troubles(clock)
         self._steadiness = steadiness or Steadiness(clock)
+        self._progress = progress or Progress(clock)
         self._writer = CapacityLimiter(1)
         self._delivering = Lock()
         self._unusable: dict[str, str] = {}
@@ -98,7 +97,11 @@ class Passes:
 
     async def in_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run blocking work off the event loop, one piece at a time."""
-        return await to_thread.run_sync(lambda: work(*args, **kwargs), limiter=self._writer)
+        self._progress.step()
+        try:
+            return await to_thread.run_sync(lambda: work(*args, **kwargs), limiter=self._writer)
+        finally:
+            self._progress.step()
 
     @property
     def unusable(self) -> dict[str, str]:
@@ -119,6 +122,10 @@ class Passes:
                 self.troubles.met("contract", product, str(problem))
         self.troubles.forget_others(products)
         return found
+
+    def is_wanted(self) -> bool:
+        """Whether any product may count, or may again once a damaged file is mended."""
+        return any(one.consent.is_on or not one.consent.is_wish for one in self.views())
 
     async def merge_all(self) -> dict[str, Merged]:
         """Merge everything in every spool; products that are off are emptied instead.
@@ -239,7 +246,7 @@ class Passes:
                 done.add(count)
                 turn.count.add(count)
         turn.after = files.last
-        if done.seen > done.stuck + done.held:
+        if done.moved:
             _log.info(logs.line("intake", product=view.name, **asdict(done)))
         if turn.count.stuck:
             # They stay, and are looked at again each time; their counts are safe, the rest went on.

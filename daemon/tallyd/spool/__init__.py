@@ -15,6 +15,7 @@ from tallyd.spool.directories import (
     purge,
     sweep_tmp,
     trap,
+    waiting_names,
 )
 from tallyd.spool.quarantine import quarantine, trim_quarantine
 
@@ -31,4 +32,5 @@ __all__ = [
     "sweep_tmp",
     "trap",
     "trim_quarantine",
+    "waiting_names",
 ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import stat
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from tallyd.contract.frozen import Frozen
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import StateUnusable
 from tallyd.files import make_directory, remove_older
-from tallyd.limits import LEFTOVER_S
+from tallyd.limits import LEFTOVER_S, WAITING_MAX_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,6 +57,15 @@ def products_with_spool(paths: Paths) -> list[str]:
             )
     except OSError:
         return []
+
+
+def waiting_names(paths: Paths) -> frozenset[str]:
+    """The names of what waits in every spool, at most WAITING_MAX_NAMES of each. Changes nothing."""
+    found: set[str] = set()
+    for product in products_with_spool(paths):
+        waiting = _files(paths.spool(product).new)
+        found.update(os.path.basename(path) for path, _ in islice(waiting, WAITING_MAX_NAMES))
+    return frozenset(found)
 
 
 def sweep_tmp(dirs: SpoolDirs, now: float) -> None:
