@@ -7,6 +7,7 @@
     │   └── StateDamaged     the database cannot be read: it is set aside at the next start
     ├── SettingsError        config.toml is wrong: file, key, what would be right
     ├── AlreadyRunning       another daemon or a flush holds the lock
+    ├── NotAllowed           the system, or good sense, does not let this user do it
     ├── NotRegistered        no contract is registered for the product
     └── BadRequest           a command asks for what its product does not know
     Malformed                a delta that is not in the spool format: met by quarantine, never logged as ours
@@ -103,6 +104,12 @@ class AlreadyRunning(TallydError):
     """Somebody else holds the daemon's lock."""
 
     exit_code = 75
+
+
+class NotAllowed(TallydError):
+    """This user may not, or should not, do it."""
+
+    exit_code = 77
 
 
 class NotRegistered(TallydError):

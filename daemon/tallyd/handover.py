@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tallyd.paths import Paths
 
+# In the place of a version: a service manager has one to start.
+SERVICE = "service"
 _NUMBERS = re.compile(r"\d+(?:\.\d+)*", re.ASCII)
 
 
@@ -32,25 +34,32 @@ def is_newer(version: str, other: str) -> bool:
     return _release(version) > _release(other)
 
 
+def ask_for_service(paths: Paths) -> None:
+    """Ask a daemon on demand to leave, for a service manager starts one that stays. Raises StateUnusable."""
+    replace_file(paths.handover, SERVICE.encode("ascii"))
+
+
 def asked_by(paths: Paths, version: str) -> str:
-    """The version that asks a daemon of `version` to leave; "" when none does that is newer."""
+    """Who asks a daemon of `version` to leave: a newer version, or SERVICE; "" when nobody does."""
     try:
         said = read_regular(paths.handover, HANDOVER_MAX_BYTES)
     except (OSError, ValueError):
         return ""
     asking = (said or b"").decode("ascii", "replace").strip()
-    return asking if is_newer(asking, version) else ""
+    return asking if asking == SERVICE or is_newer(asking, version) else ""
 
 
-def settle(paths: Paths, version: str, command: Sequence[str]) -> None:
-    """Write down this program if no newer one is known. Raises StateUnusable.
+def settle(paths: Paths, version: str, command: Sequence[str] | None) -> None:
+    """Write down this program, if there is one to write down and no newer one is known.
 
-    What was asked for is done with: a daemon runs, and none is asked for that is newer.
+    What was asked for is done with: a daemon runs, and none is asked for that is newer. Raises
+    StateUnusable.
     """
-    for done in (paths.starting, *([] if asked_by(paths, version) else [paths.handover])):
+    asked = asked_by(paths, version)
+    for done in (paths.starting, *([paths.handover] if asked in ("", SERVICE) else [])):
         _remove(done)
     known = _known(paths)
-    if known is None or not is_newer(known[0], version):
+    if command is not None and (known is None or not is_newer(known[0], version)):
         said = {"version": version, "command": list(command)}
         if known != (version, list(command)):
             replace_file(paths.program, json.dumps(said).encode("ascii"))

@@ -119,6 +119,12 @@ IDLE_EXIT_S: Final = 600.0
 EXIT_RESTART: Final = 76
 # What is looked at, per product, to see whether a file came while a daemon on demand was leaving.
 WAITING_MAX_NAMES: Final = 10_000
+# And those after which another start would not mend it: wrong usage, another tallyd, a wrong setting.
+NO_RESTART_EXITS: Final = (64, 75, 78)
+# How long one command of a service manager may take: a start waits for the first scan.
+SERVICE_COMMAND_S: Final = 120.0
+# How long a supervised start waits for a daemon on demand to leave: it looks once a minute.
+TAKE_OVER_S: Final = 90.0
 # A log that is a file: a year of starts and stops, or a month of a day's trouble; and as much before it.
 LOG_MAX_BYTES: Final = 256 * 1024
 # A version and a command line of a few hundred bytes.

@@ -53,8 +53,14 @@ else:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
+# How a daemon was started: by a service manager, by a host for as long as there is work, by a person.
+SERVICE, ON_DEMAND, FOREGROUND = "service", "on demand", "foreground"
+
+
 class Holder(Frozen):
     """Who holds the lock: `role` is "daemon" or "flush", `started_at` Unix seconds.
+
+    `way` is how a daemon was started, "" where that is not told.
 
     `problems` are what is wrong with it now, `more_problems` how many had no place beside them.
     `up_s` is how long it had been up at its last heartbeat: where the clock was set since the start,
@@ -68,6 +74,7 @@ class Holder(Frozen):
     problems: tuple[Problem, ...] = ()
     more_problems: int = 0
     up_s: float = 0.0
+    way: str = ""
 
 
 class HeldLock:
@@ -268,4 +275,5 @@ def _holder(said: dict[str, Any]) -> Holder:
         problems,
         int(said.get("more_problems", 0)),
         float(said.get("up_s", 0.0)),
+        str(said.get("way", "")),
     )

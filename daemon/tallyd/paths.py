@@ -67,6 +67,22 @@ class Paths(Frozen):
         return self.state / "reserve"
 
     @property
+    def own_in_state(self) -> list[Path]:
+        """Everything of ours in the state directory that is there: what a purge removes."""
+        named = [
+            *(self.spools, self.lock, self.reserve, self.flush_requests, self.choices),
+            *(self.agreements, self.program, self.handover, self.starting, self.stopped),
+            *(self.state / name for name in ("once", "identity", "notices")),
+        ]
+        # With what SQLite, a damaged database and a full log have beside.
+        beside = [
+            one
+            for name in (self.database.name, self.log.name)
+            for one in self.state.glob(f"{name}*")
+        ]
+        return [one for one in (*named, *beside) if os.path.lexists(one)]
+
+    @property
     def lock(self) -> Path:
         """Locked while a daemon or a flush lives; its modification time is the last heartbeat."""
         return self.state / "daemon.lock"
@@ -85,6 +101,11 @@ class Paths(Frozen):
     def starting(self) -> Path:
         """Made exclusively by the host that starts a daemon, gone once one runs."""
         return self.state / "starting"
+
+    @property
+    def stopped(self) -> Path:
+        """There after "tallyd service stop": no host starts a daemon meanwhile."""
+        return self.state / "stopped"
 
     @property
     def log(self) -> Path:

@@ -28,7 +28,19 @@ _CHECK: dict[str, Any] = {
     "action": "store_true",
     "help": "write nothing; exit 1 when the file is not as it would be written",
 }
+_DRY_RUN: dict[str, Any] = {
+    "action": "store_true",
+    "help": "change nothing, and say what would be done",
+}
 _JSON: dict[str, Any] = {"action": "store_true", "help": "print JSON"}
+
+
+def _count(text: str) -> int:
+    """A whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 class _Command(Frozen):
@@ -163,6 +175,89 @@ _COMMANDS = (
         "contract list", "name the registered contracts", "tallyd contract list", {"--json": _JSON}
     ),
     _Command(
+        "service install",
+        "run the daemon from now on, at each login, under systemd or launchd",
+        "tallyd service install",
+        {
+            "--on-demand": {
+                "action": "store_true",
+                "help": "start it when a tool drops counts, and let it leave when it is idle",
+            },
+            "--no-start": {"action": "store_true", "help": "install it, and start nothing now"},
+            "--dry-run": _DRY_RUN,
+            "--json": _JSON,
+        },
+    ),
+    _Command(
+        "service uninstall",
+        "stop it and remove what install wrote; counts and choices stay",
+        "tallyd service uninstall",
+        {
+            "--purge": {
+                "action": "store_true",
+                "help": 'remove what tallyd keeps too: counts, ids, contracts; a "no" is kept',
+            },
+            "--dry-run": _DRY_RUN,
+            "--json": _JSON,
+        },
+    ),
+    _Command(
+        "service start",
+        "start the installed service",
+        "tallyd service start",
+        {"--dry-run": _DRY_RUN, "--json": _JSON},
+    ),
+    _Command(
+        "service stop",
+        "stop it until the next login, and let no host start another meanwhile",
+        "tallyd service stop",
+        {"--dry-run": _DRY_RUN, "--json": _JSON},
+    ),
+    _Command(
+        "service restart",
+        "stop it and start it",
+        "tallyd service restart",
+        {"--dry-run": _DRY_RUN, "--json": _JSON},
+    ),
+    _Command(
+        "service status",
+        "say what is installed, and how it goes by its manager's word",
+        "tallyd service status",
+        {"--json": _JSON},
+    ),
+    _Command(
+        "service logs",
+        "show the daemon's log",
+        "tallyd service logs --follow",
+        {
+            "-f": {
+                "flags": ("--follow",),
+                "action": "store_true",
+                "dest": "follow",
+                "help": "go on as lines come",
+            },
+            "-n": {
+                "flags": ("--lines",),
+                "dest": "lines",
+                "metavar": "N",
+                "type": _count,
+                "default": 100,
+                "help": "the last N lines (100)",
+            },
+        },
+    ),
+    _Command(
+        "service print",
+        "print the service files as install would write them",
+        "tallyd service print",
+        {
+            "--on-demand": {"action": "store_true", "help": "those of the service on demand"},
+            "--systemd": {"action": "store_true", "help": "systemd's, wherever this is"},
+            "--launchd": {"action": "store_true", "help": "launchd's, wherever this is"},
+            "--json": _JSON,
+        },
+    ),
+    _Command(
         "demo",
         "walk one counter from a real MCP server to a gateway's store",
         "tallyd demo",
@@ -221,9 +316,13 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
             formatter_class=_Formatter,
         )
         for argument, how in one.arguments.items():
-            made.add_argument(argument, **how)
+            made.add_argument(argument, *how.get("flags", ()), **_without_flags(how))
         made.set_defaults(command=one.words)
     return whole
+
+
+def _without_flags(how: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in how.items() if key != "flags"}
 
 
 def _commands_of(

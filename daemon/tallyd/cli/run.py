@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from tallyd.cli.exits import EXIT_BUG, EXIT_STATE
 from tallyd.cli.here import ask_daemon, locate
 from tallyd.cli.output import leave, print_json, print_lines, say
 from tallyd.errors import AlreadyRunning, StateDamaged, StateMoved, TallydError, find
-from tallyd.limits import DAMAGE_PAUSE_S
+from tallyd.limits import DAMAGE_PAUSE_S, START_EXTEND_S, TAKE_OVER_S
+from tallyd.notify import Notifier
 from tallyd.runs import StopReason
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from tallyd.service.life import Way
     from tallyd.settings import Settings
 
+# How often a start looks whether the lock is free by now, in seconds.
+_LOOK_S = 1.0
 # Set for the newer program that an older one became, so that no two take turns for ever.
 _DEFERRED = "TALLYD_DEFERRED"
 
@@ -50,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     os.umask(0o077)
     way = Way(is_on_demand=arguments.on_demand, is_supervised=is_supervised)
     try:
+        if is_supervised:
+            _take_over(around.paths)
         _serve(around, chosen, SystemClock(), arguments.began, way)
     except AlreadyRunning as problem:
         if way.is_on_demand:
@@ -118,6 +124,21 @@ def _defer_to_newer(paths: Paths) -> None:
     os.environ[_DEFERRED] = __version__
     with suppress(OSError):
         os.execv(newer[0], [*newer, "run", "--on-demand"])  # noqa: S606 - no shell wanted
+
+
+def _take_over(paths: Paths) -> None:
+    """Let a daemon that a host started make room: the one that a service manager starts is to stay."""
+    from tallyd import handover, lock
+
+    deadline = time.monotonic() + TAKE_OVER_S
+    notifier = Notifier(os.environ)
+    while (holder := lock.current_holder(paths)) is not None and holder.way == lock.ON_DEMAND:
+        if time.monotonic() >= deadline:
+            return
+        notifier.extend_start(START_EXTEND_S)
+        notifier.status(f"waits for the daemon that a host started (process {holder.pid})")
+        handover.ask_for_service(paths)
+        time.sleep(_LOOK_S)
 
 
 def _log_file(arguments: argparse.Namespace, paths: Paths, *, is_supervised: bool) -> Path | None:

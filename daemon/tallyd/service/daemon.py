@@ -52,7 +52,7 @@ async def serve(
     Returns why it ended. Raises AlreadyRunning or StateUnusable before anything was started.
     """
     way = way or Way()
-    with single_instance(around, clock, "daemon") as (store, held):
+    with single_instance(around, clock, "daemon", way.word) as (store, held):
         troubles = Troubles(clock, held.post)
         life = Life(clock, Notifier(os.environ), troubles)
         steadiness = Steadiness(clock, held.previous_beat)
@@ -66,8 +66,7 @@ async def serve(
                 lambda: heartbeat.record_start(store, held.holder, startup_ms, views, now),
             )
             try:
-                if way.is_on_demand:
-                    _settle(around)
+                _settle(around, way)
                 while life.ending is None:
                     run = loops.Run(passes, store, held, around, settings, clock, began, life, way)
                     await _run_loops(run, signals)
@@ -124,13 +123,11 @@ async def _run_loops(run: loops.Run, signals: AsyncIterator[signal.Signals]) -> 
         watcher.close()
 
 
-def _settle(around: Surroundings) -> None:
-    """Be the program that the next start runs, unless a newer one is known."""
+def _settle(around: Surroundings, way: Way) -> None:
+    """Take down what was asked for before this start; on demand, be the program of the next one."""
+    command = installation.command() if way.is_on_demand and not way.is_supervised else None
     try:
-        reserve.insist(
-            around.paths,
-            lambda: handover.settle(around.paths, __version__, installation.command()),
-        )
+        reserve.insist(around.paths, lambda: handover.settle(around.paths, __version__, command))
     except StateUnusable as problem:
         _log.warning(logs.line("program_not_noted", why=problem))
 

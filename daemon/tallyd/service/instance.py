@@ -25,14 +25,14 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def single_instance(
-    around: Surroundings, clock: Clock, role: str
+    around: Surroundings, clock: Clock, role: str, way: str = ""
 ) -> Iterator[tuple[Store, lock.HeldLock]]:
     """Hold the lock and the store; whoever does so first records what a killed run left unsaid.
 
     A database that turns out to be damaged, now or later, is set aside before the lock is let go.
     """
     paths = around.paths
-    holder = lock.Holder(os.getpid(), role, __version__, clock.now())
+    holder = lock.Holder(os.getpid(), role, __version__, clock.now(), way=way)
     with ExitStack() as stack:
         held = reserve.insist(paths, lambda: stack.enter_context(lock.hold_lock(paths, holder)))
         try:

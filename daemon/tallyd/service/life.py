@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from tallyd import logs
+from tallyd import lock, logs
 from tallyd.contract.frozen import Frozen
 from tallyd.limits import HEARTBEAT_INTERVAL_S, START_EXTEND_S, START_LOOK_S, STUCK_AFTER_S
 from tallyd.progress import Progress
@@ -35,6 +35,13 @@ class Way(Frozen):
 
     is_on_demand: bool = False
     is_supervised: bool = False
+
+    @property
+    def word(self) -> str:
+        """The same for the lock, where others read it."""
+        if self.is_supervised:
+            return lock.SERVICE
+        return lock.ON_DEMAND if self.is_on_demand else lock.FOREGROUND
 
 
 class Ending(Frozen):

@@ -1,0 +1,52 @@
+"""What a service manager has of us, as values: the file that stands there, and how it goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path  # noqa: TC003 - a field of a value
+
+from tallyd.contract.frozen import Frozen
+
+
+class Installed(Frozen):
+    """A service file as it stands on disk. `is_ours`: "tallyd service install" wrote it."""
+
+    supervisor: str
+    file: Path
+    command: tuple[str, ...]
+    is_ours: bool
+    is_on_demand: bool
+    has_sandbox: bool
+    text: str
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot start, in words; "" when it can as far as the disk tells."""
+        if not self.command:
+            return f"{self.file} starts nothing that we know"
+        program = self.command[0]
+        if not os.path.exists(program):
+            return f"{self.file} starts {program}, which is gone"
+        if not os.access(program, os.X_OK):
+            return f"{self.file} starts {program}, which cannot be run"
+        return ""
+
+
+class Supervision(Frozen):
+    """What is installed and how it goes by its manager's word.
+
+    `state` is active, inactive, failed, activating, or unknown; `waits`: on demand, and watching;
+    `says` is what the daemon last told its manager; `overridden` are drop-ins of the user's.
+    """
+
+    supervisor: str
+    installed: Installed | None
+    is_enabled: bool
+    state: str
+    detail: str = ""
+    waits: bool = False
+    pid: int | None = None
+    restarts: int = 0
+    result: str = ""
+    says: str = ""
+    overridden: tuple[str, ...] = ()

@@ -1,0 +1,268 @@
+"""The systemd user manager: our units installed, started, looked at and taken away again.
+
+It owns the unit files in the user's unit directory and the links that `enable` makes. It speaks to
+the manager through `systemctl --user` alone. Nothing enables lingering.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tallyd.contract.frozen import replace
+from tallyd.supervisor import unit
+from tallyd.supervisor.steps import (
+    Remove,
+    Run,
+    ServiceRefused,
+    Write,
+    has_program,
+    read_text,
+    run_command,
+)
+from tallyd.supervisor.supervision import Installed, Supervision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tallyd.supervisor.recipe import Recipe
+    from tallyd.supervisor.steps import Done, Step
+
+_UNITS = (unit.SERVICE, unit.PATH, unit.TIMER)
+_SYSTEMCTL = ("systemctl", "--user", "--no-ask-password")
+# Where `enable` puts its links, of every target that a version of ours was wanted by.
+_WANTS = ("default.target.wants", "paths.target.wants", "timers.target.wants")
+_NO_MANAGER = ("Failed to connect to", "No medium found", "$DBUS_SESSION_BUS_ADDRESS")
+_SHOWN = (
+    "ActiveState,SubState,UnitFileState,MainPID,NRestarts,Result,FragmentPath,StatusText,LoadState"
+)
+
+
+class Systemd:
+    """One user's manager; `environ` is the shell's."""
+
+    name = "systemd"
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._directory = unit_directory(environ)
+
+    # --- what is asked ------------------------------------------------------------------------
+
+    @staticmethod
+    def is_here() -> bool:
+        """Whether this user has a manager to speak to."""
+        if not has_program("systemctl"):
+            return False
+        _find_runtime_directory()
+        return run_command([*_SYSTEMCTL, "show", "--property=Version"]).code == 0
+
+    def suited(self, recipe: Recipe) -> Recipe:
+        """The recipe as far as this manager can follow it: with the mount sandbox or without.
+
+        Tried on a program that does nothing, with the very settings of the unit.
+        """
+        if not has_program("systemd-run"):
+            return replace(recipe, has_sandbox=False)
+        text = unit.render(recipe)[unit.SERVICE]
+        settings = [one for one in text.splitlines() if one.startswith(unit.NEED_NAMESPACES)]
+        tried = [f"--property={one}" for one in settings]
+        done = run_command(
+            ["systemd-run", "--user", "--quiet", "--wait", "--collect", *tried, "true"]
+        )
+        return replace(recipe, has_sandbox=done.code == 0)
+
+    def installed(self) -> Installed | None:
+        """What stands in the unit directory, without asking the manager; None when nothing does."""
+        return installed_in(self._directory)
+
+    def look(self) -> Supervision:
+        """What is installed, and how it goes by the manager's word. Raises ServiceRefused."""
+        found = self.installed()
+        shown = self._show(unit.SERVICE)
+        is_on_demand = found is not None and found.is_on_demand
+        leading = self._show(unit.PATH) if is_on_demand else shown
+        return Supervision(
+            supervisor=self.name,
+            installed=found,
+            is_enabled=leading.get("UnitFileState") in ("enabled", "enabled-runtime"),
+            state=shown.get("ActiveState", "unknown"),
+            detail=shown.get("SubState", ""),
+            waits=leading.get("ActiveState") == "active" if is_on_demand else False,
+            pid=int(shown.get("MainPID") or 0) or None,
+            restarts=int(shown.get("NRestarts") or 0),
+            result=shown.get("Result", ""),
+            says=shown.get("StatusText", ""),
+            overridden=tuple(
+                str(one)
+                for one in sorted(self._directory.glob("tallyd.*.d/*.conf"))
+                if one.is_file()
+            ),
+        )
+
+    def _show(self, name: str) -> dict[str, str]:
+        command = (*_SYSTEMCTL, "show", f"--property={_SHOWN}", name)
+        done = run_command(command)
+        if done.code:
+            raise self.explain(command, done)
+        return dict(line.split("=", 1) for line in done.out.splitlines() if "=" in line)
+
+    # --- what is planned ----------------------------------------------------------------------
+
+    def files(self, recipe: Recipe) -> dict[Path, bytes]:
+        """Each file that an installation writes, with its content."""
+        return {self._directory / name: text.encode() for name, text in unit.render(recipe).items()}
+
+    def install(self, recipe: Recipe, *, start: bool, again: bool) -> list[Step]:
+        """Write, enable and start; `again`: what runs is of another version and begins anew."""
+        files = self.files(recipe)
+        writes: list[Step] = [Write(path, content) for path, content in files.items()]
+        gone = [
+            Remove(self._directory / name)
+            for name in _UNITS
+            if self._directory / name not in files and self._is_ours(self._directory / name)
+        ]
+        is_changed = not all(one.is_done for one in (*writes, *gone))
+        steps: list[Step] = [
+            *(Run((*_SYSTEMCTL, "disable", "--now", one.path.name), may_fail=True) for one in gone),
+            *([_disable(unit.SERVICE)] if recipe.is_on_demand and is_changed else []),
+            *writes,
+            *gone,
+        ]
+        if is_changed:
+            steps.append(Run((*_SYSTEMCTL, "daemon-reload")))
+        leading = _leading(is_on_demand=recipe.is_on_demand)
+        steps.append(Run((*_SYSTEMCTL, "enable", *leading)))
+        if start:
+            # A start limit that was reached before is forgotten: somebody mended it.
+            steps.append(Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True))
+            verb = "restart" if (is_changed or again) else "start"
+            steps.append(Run((*_SYSTEMCTL, verb, *leading)))
+        return steps
+
+    def uninstall(self) -> list[Step]:
+        """Stop, disable, and remove what we wrote."""
+        ours = [name for name in _UNITS if self._is_ours(self._directory / name)]
+        links = [
+            Remove(link)
+            for wants in _WANTS
+            for name in ours
+            if os.path.islink(link := self._directory / wants / name)
+        ]
+        is_here = self.is_here()
+        steps: list[Step] = []
+        if ours and is_here:
+            steps.append(Run((*_SYSTEMCTL, "disable", "--now", *ours), may_fail=True))
+            if unit.SERVICE in ours:
+                steps.append(Run((*_SYSTEMCTL, "stop", unit.SERVICE), may_fail=True))
+        # What `disable` does, for a shell that has no manager to speak to.
+        steps += links
+        steps += [Remove(self._directory / name) for name in ours]
+        if ours and is_here:
+            steps.append(Run((*_SYSTEMCTL, "daemon-reload")))
+            steps.append(Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True))
+        return steps
+
+    def start(self) -> list[Step]:
+        """Start what is installed."""
+        found = self._found()
+        return [
+            Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True),
+            Run((*_SYSTEMCTL, "start", *_leading(is_on_demand=found.is_on_demand))),
+        ]
+
+    def stop(self) -> list[Step]:
+        """Stop it until the next login or `start`."""
+        found = self._found()
+        leading = _leading(is_on_demand=found.is_on_demand)
+        return [Run((*_SYSTEMCTL, "stop", *dict.fromkeys([*leading, unit.SERVICE])))]
+
+    def restart(self) -> list[Step]:
+        """Stop and start it."""
+        self._found()
+        return [
+            Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True),
+            Run((*_SYSTEMCTL, "restart", unit.SERVICE)),
+        ]
+
+    def logs(self, lines: int, *, follow: bool) -> list[str]:
+        """The command that shows the log."""
+        more = ["--follow"] if follow else ["--no-pager"]
+        return ["journalctl", f"--user-unit={unit.SERVICE}", f"--lines={lines}", *more]
+
+    def explain(self, command: tuple[str, ...], done: Done) -> ServiceRefused:
+        """What a refusal of systemctl means, and what to do."""
+        said = done.err or done.out or f"it ended with {done.code}"
+        if any(one in said for one in _NO_MANAGER):
+            return ServiceRefused(
+                "your systemd user manager cannot be reached from this shell",
+                "log in as yourself (not with su or sudo), or export XDG_RUNTIME_DIR=/run/user/$(id -u)",
+            )
+        if "is masked" in said:
+            return ServiceRefused(
+                "tallyd is masked in your user manager",
+                "systemctl --user unmask tallyd, then again",
+            )
+        if command[-1].startswith("tallyd.") and {"start", "restart"} & set(command):
+            return ServiceRefused(
+                f"it is installed, but does not start: {_first(said)}",
+                '"tallyd service logs" shows why; "tallyd doctor" looks for the cause',
+            )
+        return ServiceRefused(f"{' '.join(command)}: {_first(said)}")
+
+    def _found(self) -> Installed:
+        found = self.installed()
+        if found is None:
+            raise ServiceRefused("tallyd is not installed as a service", '"tallyd service install"')
+        return found
+
+    def _is_ours(self, path: Path) -> bool:
+        return read_text(path).startswith(unit.MARK)
+
+
+def unit_directory(environ: Mapping[str, str]) -> Path:
+    """Where the user's own units lie."""
+    config = environ.get("XDG_CONFIG_HOME", "")
+    home = environ.get("HOME") or os.path.expanduser("~")
+    base = Path(config) if os.path.isabs(config) else Path(home, ".config")
+    return base / "systemd" / "user"
+
+
+def installed_in(directory: Path) -> Installed | None:
+    """The unit in a directory, as a file; None when there is none. Raises StateUnusable."""
+    file = directory / unit.SERVICE
+    text = read_text(file)
+    if not text:
+        return None
+    command = unit.command_of(text)
+    return Installed(
+        supervisor=Systemd.name,
+        file=file,
+        command=tuple(command),
+        is_ours=text.startswith(unit.MARK),
+        is_on_demand=(directory / unit.PATH).exists(),
+        has_sandbox=any(line.startswith("PrivateUsers=") for line in text.splitlines()),
+        text=text,
+    )
+
+
+def _leading(*, is_on_demand: bool) -> tuple[str, ...]:
+    """The units that are enabled, and by whose start everything starts."""
+    return (unit.PATH, unit.TIMER) if is_on_demand else (unit.SERVICE,)
+
+
+def _disable(name: str) -> Run:
+    return Run((*_SYSTEMCTL, "disable", "--now", name), may_fail=True)
+
+
+def _first(said: str) -> str:
+    return said.splitlines()[0].rstrip(".")
+
+
+def _find_runtime_directory() -> None:
+    """Let systemctl find the manager in a shell that was not told (su, cron, some ssh)."""
+    if os.environ.get("XDG_RUNTIME_DIR") or not hasattr(os, "getuid"):
+        return
+    usual = f"/run/user/{os.getuid()}"
+    if os.path.isdir(usual) and os.stat(usual).st_uid == os.getuid():
+        os.environ["XDG_RUNTIME_DIR"] = usual

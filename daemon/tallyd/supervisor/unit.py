@@ -1,0 +1,206 @@
+"""The systemd user units, as text.
+
+It owns every line of them, and the escaping that paths need there. What works without mounts comes
+first and is always there; the mount sandbox needs user namespaces, which some systems forbid, and a
+unit that asks for them there does not start. `PrivateUsers=yes` is spelled out: a user manager before
+systemd 256 gives no mounts without it. `StateDirectory=` and `%S` are not used: before 254 they mean the
+configuration directory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallyd.limits import EXIT_RESTART, NO_RESTART_EXITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tallyd.supervisor.recipe import Recipe
+
+SERVICE, PATH, TIMER = "tallyd.service", "tallyd.path", "tallyd.timer"
+# The first line of each file that we write, by which we know it again.
+MARK = '# Written by "tallyd service install"; "tallyd service uninstall" removes it.'
+
+# The settings that need namespaces, by how their lines begin.
+NEED_NAMESPACES = ("Private", "Protect", "ReadWrite", "CapabilityBounding")
+
+_HEAD = f"""{MARK}
+# What you want otherwise belongs into a drop-in, which outlives both: systemctl --user edit tallyd
+"""
+
+_LIMITS = """
+# A guest on this machine: last in line for the processor, the disk and the memory.
+Nice=10
+IOSchedulingClass=idle
+OOMScoreAdjust=500
+MemoryHigh=128M
+MemoryMax=256M
+TasksMax=32
+LimitCORE=0
+UMask=0077
+"""
+
+_WITHOUT_MOUNTS = """
+# What it gives up for good; none of this needs a namespace.
+NoNewPrivileges=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictNamespaces=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+"""
+
+_MOUNTS = """
+# What it sees: all of the system to read, your home to write, for that is where products keep their choices.
+PrivateUsers=yes
+ProtectSystem=strict
+{writable}
+{private_tmp}PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+CapabilityBoundingSet=
+"""
+
+
+def render(recipe: Recipe) -> dict[str, str]:
+    """Each unit's file name and text."""
+    units = {SERVICE: _service(recipe)}
+    if recipe.is_on_demand:
+        units |= {PATH: _path(recipe), TIMER: _timer()}
+    return units
+
+
+def _service(recipe: Recipe) -> str:
+    run = [*recipe.command, "run", *(["--on-demand"] if recipe.is_on_demand else [])]
+    told = "".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in recipe.environ)
+    text = f"""{_HEAD}
+[Unit]
+Description=tallyd, which counts by the day what your tools' contracts allow (off is off)
+Documentation=man:tallyd(1)
+# What keeps failing is left alone until the next login, or until "tallyd service start".
+StartLimitIntervalSec=900
+StartLimitBurst=10
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={" ".join(_word(one) for one in run)}
+ExecReload=kill -HUP $MAINPID
+WorkingDirectory=/
+{told}Restart=on-failure
+RestartSec=15
+# Another tallyd runs, wrong usage, a setting is wrong: starting again would not mend it.
+RestartPreventExitStatus={" ".join(str(code) for code in NO_RESTART_EXITS)}
+# It was upgraded, and asks to be started again.
+SuccessExitStatus={EXIT_RESTART}
+RestartForceExitStatus={EXIT_RESTART}
+# It is patted once a minute, and only while every duty goes on.
+WatchdogSec=180
+# An orderly stop takes a tenth of a second.
+TimeoutStopSec=5
+{_LIMITS}{_WITHOUT_MOUNTS}{_sandbox(recipe) if recipe.has_sandbox else ""}"""
+    if recipe.is_on_demand:
+        return text
+    # While you are logged in; nothing enables lingering.
+    return f"{text}\n[Install]\nWantedBy=default.target\n"
+
+
+def _sandbox(recipe: Recipe) -> str:
+    writable = dict.fromkeys((recipe.home, recipe.config, recipe.state))
+    inner = [
+        one for one in writable if not any(one != o and one.is_relative_to(o) for o in writable)
+    ]
+    return _MOUNTS.format(
+        # The minus: what is not there yet cannot be mounted, and must not keep it from starting.
+        writable=f"ReadWritePaths={' '.join(_quoted(f'-{one}') for one in inner)}",
+        private_tmp="" if recipe.is_below_tmp else "PrivateTmp=yes\n",
+    )
+
+
+def _path(recipe: Recipe) -> str:
+    spool = recipe.state / "spool"
+    watched = [spool, *(spool / product / "new" for product in recipe.products)]
+    lines = "\n".join(f"PathChanged={_specifiers(str(one))}" for one in watched)
+    return f"""{_HEAD}
+[Unit]
+Description=Starts tallyd when a tool dropped counts
+Documentation=man:tallyd(1)
+
+[Path]
+# Changed, not "not empty": a file that cannot be removed would start it again and again. Of a product
+# that is not here the timer takes care, until "tallyd service install --on-demand" is run again.
+{lines}
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def _timer() -> str:
+    return f"""{_HEAD}
+[Unit]
+Description=Starts tallyd four times a day, to send what is finished
+Documentation=man:tallyd(1)
+
+[Timer]
+OnCalendar=00/6:10
+RandomizedDelaySec=1h
+Persistent=yes
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def _word(text: str) -> str:
+    """One word of a command line."""
+    return _quoted(text.replace("$", "$$"))
+
+
+def _quoted(text: str) -> str:
+    text = _specifiers(text)
+    if not text or any(one in " \t\"'\\;" for one in text):
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return text
+
+
+def _specifiers(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def command_of(text: str) -> list[str]:
+    """The words of the ExecStart of a unit that we rendered; none of another text."""
+    for line in text.splitlines():
+        if line.startswith("ExecStart="):
+            return list(_words(line.partition("=")[2]))
+    return []
+
+
+def _words(line: str) -> Iterable[str]:
+    word, is_quoted, is_escaped, is_begun = "", False, False, False
+    for one in line:
+        if is_escaped:
+            word, is_escaped = word + one, False
+        elif one == "\\" and is_quoted:
+            is_escaped = True
+        elif one == '"':
+            is_quoted, is_begun = not is_quoted, True
+        elif one == " " and not is_quoted:
+            if word or is_begun:
+                yield word.replace("%%", "%").replace("$$", "$")
+            word, is_begun = "", False
+        else:
+            word += one
+    if word or is_begun:
+        yield word.replace("%%", "%").replace("$$", "$")
