@@ -68,10 +68,10 @@ def install(arguments: argparse.Namespace) -> int:
         if start:
             _make_room(around, supervisor)
     done = _carry_out(supervisor, plan, arguments)
-    if not recipe.has_sandbox and supervisor.name == "systemd":
+    if recipe.left_out:
         say(
-            "note: this system forbids user namespaces, so the unit goes without its mount sandbox;"
-            " the rest of its hardening applies"
+            f"note: your user manager cannot give {', '.join(recipe.left_out)};"
+            " the unit goes without, and the rest of its hardening applies"
         )
     if not arguments.dry_run:
         _tell_of_this_shell(around)
@@ -278,27 +278,27 @@ def _report(
 
 
 def _step_words(step: Step, *, will: bool) -> str:
-    from tallyd.supervisor.steps import Remove, Write
+    from tallyd.supervisor.steps import Run, Write
 
     match step:
         case Write():
             return f"{'would write' if will else 'wrote'} {step.path}"
-        case Remove():
-            return f"{'would remove' if will else 'removed'} {step.path}"
-        case _:
+        case Run():
             return f"{'would run' if will else 'ran'} {' '.join(step.command)}"
+        case _:
+            return f"{'would remove' if will else 'removed'} {step.path}"
 
 
 def _step_json(step: Step) -> dict[str, object]:
-    from tallyd.supervisor.steps import Remove, Write
+    from tallyd.supervisor.steps import Run, Write
 
     match step:
         case Write():
             return {"do": "write", "path": str(step.path)}
-        case Remove():
-            return {"do": "remove", "path": str(step.path)}
-        case _:
+        case Run():
             return {"do": "run", "command": list(step.command)}
+        case _:
+            return {"do": "remove", "path": str(step.path)}
 
 
 def _after_install(supervisor: Supervisor, recipe: Recipe, *, start: bool) -> list[str]:

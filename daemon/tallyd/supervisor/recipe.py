@@ -24,7 +24,7 @@ class Recipe(Frozen):
 
     `command` is the absolute command line before `run`; `environ` what its environment must hold;
     `is_on_demand`: it is started when something was dropped, and leaves when it is idle; `products`
-    are those whose drops start it then. `has_sandbox`: the user's manager can mount (`systemd`).
+    are those whose drops start it then. `left_out` are settings that the user's manager refuses.
     """
 
     command: tuple[str, ...]
@@ -34,7 +34,7 @@ class Recipe(Frozen):
     state: Path
     is_on_demand: bool = False
     products: tuple[str, ...] = ()
-    has_sandbox: bool = True
+    left_out: tuple[str, ...] = ()
 
     @property
     def is_below_tmp(self) -> bool:

@@ -42,7 +42,7 @@ class Write(Frozen):
 
 
 class Remove(Frozen):
-    """Remove a file that we wrote, or a directory that is empty by then."""
+    """Remove a file that we wrote."""
 
     path: Path
 
@@ -50,6 +50,20 @@ class Remove(Frozen):
     def is_done(self) -> bool:
         """Whether it is gone already."""
         return not os.path.lexists(self.path)
+
+
+class RemoveEmpty(Frozen):
+    """Remove a directory, if nothing is in it."""
+
+    path: Path
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is gone, or is somebody's."""
+        try:
+            return any(self.path.iterdir())
+        except OSError:
+            return True
 
 
 class Run(Frozen):
@@ -64,7 +78,7 @@ class Run(Frozen):
         return False
 
 
-Step = Write | Remove | Run
+Step = Write | Remove | RemoveEmpty | Run
 
 
 class Done(Frozen):
@@ -123,7 +137,7 @@ def carry_out(
         match step:
             case Write():
                 _write(step)
-            case Remove():
+            case Remove() | RemoveEmpty():
                 _remove(step.path)
             case Run():
                 done = run_command(step.command)

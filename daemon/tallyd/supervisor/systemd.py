@@ -14,6 +14,7 @@ from tallyd.contract.frozen import replace
 from tallyd.supervisor import unit
 from tallyd.supervisor.steps import (
     Remove,
+    RemoveEmpty,
     Run,
     ServiceRefused,
     Write,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tallyd.supervisor.steps import Done, Step
 
 _UNITS = (unit.SERVICE, unit.PATH, unit.TIMER)
-_SYSTEMCTL = ("systemctl", "--user", "--no-ask-password")
+_SYSTEMCTL = ("systemctl", "--user")
 # Where `enable` puts its links, of every target that a version of ours was wanted by.
 _WANTS = ("default.target.wants", "paths.target.wants", "timers.target.wants")
 _NO_MANAGER = ("Failed to connect to", "No medium found", "$DBUS_SESSION_BUS_ADDRESS")
@@ -58,19 +59,23 @@ class Systemd:
         return run_command([*_SYSTEMCTL, "show", "--property=Version"]).code == 0
 
     def suited(self, recipe: Recipe) -> Recipe:
-        """The recipe as far as this manager can follow it: with the mount sandbox or without.
+        """The recipe without the settings that this manager refuses, tried on a program that does nothing.
 
-        Tried on a program that does nothing, with the very settings of the unit.
+        Where user namespaces are forbidden that is the whole sandbox, and in a container some of it.
         """
+        wanted = unit.sandbox(recipe)
         if not has_program("systemd-run"):
-            return replace(recipe, has_sandbox=False)
-        text = unit.render(recipe)[unit.SERVICE]
-        settings = [one for one in text.splitlines() if one.startswith(unit.NEED_NAMESPACES)]
-        tried = [f"--property={one}" for one in settings]
-        done = run_command(
-            ["systemd-run", "--user", "--quiet", "--wait", "--collect", *tried, "true"]
-        )
-        return replace(recipe, has_sandbox=done.code == 0)
+            return replace(recipe, left_out=tuple(wanted))
+        if _can_start(wanted):
+            return recipe
+        kept: list[str] = []
+        for one in wanted:
+            if _can_start([*kept, one]):
+                kept.append(one)
+            elif not kept:
+                # Without its own users there are no mounts.
+                break
+        return replace(recipe, left_out=tuple(one for one in wanted if one not in kept))
 
     def installed(self) -> Installed | None:
         """What stands in the unit directory, without asking the manager; None when nothing does."""
@@ -85,14 +90,14 @@ class Systemd:
         return Supervision(
             supervisor=self.name,
             installed=found,
-            is_enabled=leading.get("UnitFileState") in ("enabled", "enabled-runtime"),
+            is_enabled=_is_enabled(leading),
             state=shown.get("ActiveState", "unknown"),
             detail=shown.get("SubState", ""),
             waits=leading.get("ActiveState") == "active" if is_on_demand else False,
             pid=int(shown.get("MainPID") or 0) or None,
             restarts=int(shown.get("NRestarts") or 0),
             result=shown.get("Result", ""),
-            says=shown.get("StatusText", ""),
+            says=shown.get("StatusText", "") if shown.get("ActiveState") != "inactive" else "",
             overridden=tuple(
                 str(one)
                 for one in sorted(self._directory.glob("tallyd.*.d/*.conf"))
@@ -114,7 +119,7 @@ class Systemd:
         return {self._directory / name: text.encode() for name, text in unit.render(recipe).items()}
 
     def install(self, recipe: Recipe, *, start: bool, again: bool) -> list[Step]:
-        """Write, enable and start; `again`: what runs is of another version and begins anew."""
+        """Write, enable and start what is not so yet; `again`: what runs is of another version."""
         files = self.files(recipe)
         writes: list[Step] = [Write(path, content) for path, content in files.items()]
         gone = [
@@ -123,21 +128,31 @@ class Systemd:
             if self._directory / name not in files and self._is_ours(self._directory / name)
         ]
         is_changed = not all(one.is_done for one in (*writes, *gone))
+        leading = _leading(is_on_demand=recipe.is_on_demand)
+        other = [one.path.name for one in gone]
+        if recipe.is_on_demand and is_changed:
+            # Until now it was started at login, and stayed.
+            other.append(unit.SERVICE)
         steps: list[Step] = [
-            *(Run((*_SYSTEMCTL, "disable", "--now", one.path.name), may_fail=True) for one in gone),
-            *([_disable(unit.SERVICE)] if recipe.is_on_demand and is_changed else []),
+            *([Run((*_SYSTEMCTL, "disable", "--now", *other), may_fail=True)] if other else []),
             *writes,
             *gone,
         ]
         if is_changed:
             steps.append(Run((*_SYSTEMCTL, "daemon-reload")))
-        leading = _leading(is_on_demand=recipe.is_on_demand)
-        steps.append(Run((*_SYSTEMCTL, "enable", *leading)))
-        if start:
-            # A start limit that was reached before is forgotten: somebody mended it.
+        shown = [self._show(name) for name in leading]
+        if is_changed or not all(_is_enabled(one) for one in shown):
+            steps.append(Run((*_SYSTEMCTL, "enable", *leading)))
+        if not start:
+            return steps
+        state = self._show(unit.SERVICE).get("ActiveState")
+        if state == "failed":
+            # A start limit that was reached is forgotten: somebody is here to mend it.
             steps.append(Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True))
-            verb = "restart" if (is_changed or again) else "start"
-            steps.append(Run((*_SYSTEMCTL, verb, *leading)))
+        if is_changed or again:
+            steps.append(Run((*_SYSTEMCTL, "restart", *leading)))
+        elif not all(one.get("ActiveState") == "active" for one in shown):
+            steps.append(Run((*_SYSTEMCTL, "start", *leading)))
         return steps
 
     def uninstall(self) -> list[Step]:
@@ -158,6 +173,10 @@ class Systemd:
         # What `disable` does, for a shell that has no manager to speak to.
         steps += links
         steps += [Remove(self._directory / name) for name in ours]
+        if ours:
+            # Directories that nobody else has anything in; their likes are made by whoever needs them.
+            inner = [self._directory / wants for wants in _WANTS]
+            steps += [RemoveEmpty(one) for one in (*inner, self._directory, self._directory.parent)]
         if ours and is_here:
             steps.append(Run((*_SYSTEMCTL, "daemon-reload")))
             steps.append(Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True))
@@ -246,13 +265,19 @@ def installed_in(directory: Path) -> Installed | None:
     )
 
 
+def _can_start(settings: list[str]) -> bool:
+    tried = [f"--property={one}" for one in settings]
+    command = ["systemd-run", "--user", "--quiet", "--wait", "--collect", *tried, "true"]
+    return run_command(command).code == 0
+
+
 def _leading(*, is_on_demand: bool) -> tuple[str, ...]:
     """The units that are enabled, and by whose start everything starts."""
     return (unit.PATH, unit.TIMER) if is_on_demand else (unit.SERVICE,)
 
 
-def _disable(name: str) -> Run:
-    return Run((*_SYSTEMCTL, "disable", "--now", name), may_fail=True)
+def _is_enabled(shown: dict[str, str]) -> bool:
+    return shown.get("UnitFileState") in ("enabled", "enabled-runtime")
 
 
 def _first(said: str) -> str:

@@ -22,9 +22,6 @@ SERVICE, PATH, TIMER = "tallyd.service", "tallyd.path", "tallyd.timer"
 # The first line of each file that we write, by which we know it again.
 MARK = '# Written by "tallyd service install"; "tallyd service uninstall" removes it.'
 
-# The settings that need namespaces, by how their lines begin.
-NEED_NAMESPACES = ("Private", "Protect", "ReadWrite", "CapabilityBounding")
-
 _HEAD = f"""{MARK}
 # What you want otherwise belongs into a drop-in, which outlives both: systemctl --user edit tallyd
 """
@@ -56,20 +53,38 @@ SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 """
 
-_MOUNTS = """
+_SANDBOX_HEAD = """
 # What it sees: all of the system to read, your home to write, for that is where products keep their choices.
-PrivateUsers=yes
-ProtectSystem=strict
-{writable}
-{private_tmp}PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-CapabilityBoundingSet=
 """
+
+
+def sandbox(recipe: Recipe) -> list[str]:
+    """The settings that need a namespace, the one that all others need first; each `Name=value`.
+
+    A manager that refuses one (`recipe.left_out`) gets the others.
+    """
+    writable = dict.fromkeys((recipe.home, recipe.config, recipe.state))
+    inner = [
+        one for one in writable if not any(one != o and one.is_relative_to(o) for o in writable)
+    ]
+    settings = [
+        "PrivateUsers=yes",
+        "ProtectSystem=strict",
+        # The minus: what is not there yet cannot be mounted, and must not keep it from starting.
+        f"ReadWritePaths={' '.join(_quoted(f'-{one}') for one in inner)}",
+        *([] if recipe.is_below_tmp else ["PrivateTmp=yes"]),
+        "PrivateDevices=yes",
+        "ProtectClock=yes",
+        "ProtectControlGroups=yes",
+        "ProtectHostname=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectKernelModules=yes",
+        "ProtectKernelTunables=yes",
+        "CapabilityBoundingSet=",
+    ]
+    if settings[0] in recipe.left_out:
+        return []
+    return [one for one in settings if one not in recipe.left_out]
 
 
 def render(recipe: Recipe) -> dict[str, str]:
@@ -86,7 +101,6 @@ def _service(recipe: Recipe) -> str:
     text = f"""{_HEAD}
 [Unit]
 Description=tallyd, which counts by the day what your tools' contracts allow (off is off)
-Documentation=man:tallyd(1)
 # What keeps failing is left alone until the next login, or until "tallyd service start".
 StartLimitIntervalSec=900
 StartLimitBurst=10
@@ -108,23 +122,14 @@ RestartForceExitStatus={EXIT_RESTART}
 WatchdogSec=180
 # An orderly stop takes a tenth of a second.
 TimeoutStopSec=5
-{_LIMITS}{_WITHOUT_MOUNTS}{_sandbox(recipe) if recipe.has_sandbox else ""}"""
+{_LIMITS}{_WITHOUT_MOUNTS}"""
+    mounts = sandbox(recipe)
+    if mounts:
+        text += _SANDBOX_HEAD + "".join(f"{one}\n" for one in mounts)
     if recipe.is_on_demand:
         return text
     # While you are logged in; nothing enables lingering.
     return f"{text}\n[Install]\nWantedBy=default.target\n"
-
-
-def _sandbox(recipe: Recipe) -> str:
-    writable = dict.fromkeys((recipe.home, recipe.config, recipe.state))
-    inner = [
-        one for one in writable if not any(one != o and one.is_relative_to(o) for o in writable)
-    ]
-    return _MOUNTS.format(
-        # The minus: what is not there yet cannot be mounted, and must not keep it from starting.
-        writable=f"ReadWritePaths={' '.join(_quoted(f'-{one}') for one in inner)}",
-        private_tmp="" if recipe.is_below_tmp else "PrivateTmp=yes\n",
-    )
 
 
 def _path(recipe: Recipe) -> str:
@@ -134,7 +139,6 @@ def _path(recipe: Recipe) -> str:
     return f"""{_HEAD}
 [Unit]
 Description=Starts tallyd when a tool dropped counts
-Documentation=man:tallyd(1)
 
 [Path]
 # Changed, not "not empty": a file that cannot be removed would start it again and again. Of a product
@@ -150,7 +154,6 @@ def _timer() -> str:
     return f"""{_HEAD}
 [Unit]
 Description=Starts tallyd four times a day, to send what is finished
-Documentation=man:tallyd(1)
 
 [Timer]
 OnCalendar=00/6:10
