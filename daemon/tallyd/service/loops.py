@@ -15,7 +15,6 @@ from tallyd.limits import (
     DELIVERY_LOOK_S,
     EXIT_RESTART,
     FLUSH_LOOK_S,
-    HEARTBEAT_INTERVAL_S,
     RETENTION_INTERVAL_S,
     TROUBLED_INTERVAL_S,
     WATCH_SETTLE_S,
@@ -145,7 +144,7 @@ async def run_leaving(run: Run) -> None:
     life, way, idle_exit_s = run.life, run.way, run.settings.idle_exit_s
     fingerprint = installation.Fingerprint()
     while True:
-        wait_s = HEARTBEAT_INTERVAL_S
+        wait_s = life.beat_interval_s
         if way.is_on_demand:
             idle_left_s = idle_exit_s - life.idle_s()
             if idle_left_s <= 0:

@@ -120,6 +120,7 @@ class Systemd:
 
     def install(self, recipe: Recipe, *, start: bool, again: bool) -> list[Step]:
         """Write, enable and start what is not so yet; `again`: what runs is of another version."""
+        self._refuse_foreign()
         files = self.files(recipe)
         writes: list[Step] = [Write(path, content) for path, content in files.items()]
         gone = [
@@ -234,6 +235,16 @@ class Systemd:
         if found is None:
             raise ServiceRefused("tallyd is not installed as a service", '"tallyd service install"')
         return found
+
+    def _refuse_foreign(self) -> None:
+        """Keep from replacing what somebody else wrote. Raises ServiceRefused."""
+        for name in _UNITS:
+            file = self._directory / name
+            if os.path.lexists(file) and (file.is_symlink() or not self._is_ours(file)):
+                raise ServiceRefused(
+                    f'{file} is there already, and "tallyd service install" did not write it',
+                    "move it away; changes of your own belong into a drop-in (systemctl --user edit tallyd)",
+                )
 
     def _is_ours(self, path: Path) -> bool:
         return read_text(path).startswith(unit.MARK)
