@@ -7,30 +7,35 @@ undo it. Where there is no service manager they say so, and what works instead.
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tallyd.cli.exits import EXIT_UNAVAILABLE
 from tallyd.cli.here import locate
 from tallyd.cli.output import print_json, print_lines, say
-from tallyd.errors import AlreadyRunning, NotAllowed
-from tallyd.limits import TAKE_OVER_S
+from tallyd.cli.service_room import (
+    allow_start,
+    make_room,
+    not_as_root_for_another,
+    tell_of_this_shell,
+)
+from tallyd.cli.service_words import (
+    step_json,
+    step_words,
+    supervision_json,
+    supervision_text,
+)
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from tallyd.paths import Paths
     from tallyd.product import Surroundings
     from tallyd.supervisor import Supervisor
     from tallyd.supervisor.recipe import Recipe
     from tallyd.supervisor.steps import Step
-    from tallyd.supervisor.supervision import Supervision
 
-_LOOK_S = 0.05
 _NOT_INSTALLED, _NOT_RUNNING = 4, 3
 _ELSEWHERE = (
     "there is no service manager to speak to here (neither systemd for users nor launchd).\n"
@@ -46,7 +51,7 @@ def install(arguments: argparse.Namespace) -> int:
     from tallyd import __version__, lock, spool
     from tallyd.supervisor.recipe import recipe_for
 
-    _not_as_root_for_another()
+    not_as_root_for_another()
     around = locate()
     supervisor = _supervisor()
     if supervisor is None:
@@ -64,9 +69,9 @@ def install(arguments: argparse.Namespace) -> int:
     start = not arguments.no_start
     plan = supervisor.install(recipe, start=start, again=is_outdated)
     if not arguments.dry_run:
-        _allow_start(around.paths)
+        allow_start(around.paths)
         if start:
-            _make_room(around, supervisor)
+            make_room(around, supervisor)
     done = _carry_out(supervisor, plan, arguments)
     if recipe.left_out:
         say(
@@ -74,7 +79,7 @@ def install(arguments: argparse.Namespace) -> int:
             " the unit goes without, and the rest of its hardening applies"
         )
     if not arguments.dry_run:
-        _tell_of_this_shell(around)
+        tell_of_this_shell(around)
     return _report(
         supervisor,
         done,
@@ -133,9 +138,9 @@ def status(arguments: argparse.Namespace) -> int:
         return EXIT_UNAVAILABLE
     seen = supervisor.look()
     if arguments.json:
-        print_json(_supervision_json(seen))
+        print_json(supervision_json(seen))
     else:
-        print_lines(_supervision_text(seen))
+        print_lines(supervision_text(seen))
     if seen.installed is None:
         return _NOT_INSTALLED
     return 0 if seen.state == "active" or seen.waits else _NOT_RUNNING
@@ -208,8 +213,8 @@ def _act(
     steps = plan(supervisor)
     if starts and not arguments.dry_run:
         around = locate()
-        _allow_start(around.paths)
-        _make_room(around, supervisor)
+        allow_start(around.paths)
+        make_room(around, supervisor)
     done = _carry_out(supervisor, steps, arguments)
     return _report(supervisor, done, arguments, undo=undo, after=[])
 
@@ -225,15 +230,6 @@ def _supervisor(*, for_removal: bool = False, is_quiet: bool = False) -> Supervi
     if found is None and not is_quiet:
         say(f"tallyd: {_ELSEWHERE}")
     return found
-
-
-def _not_as_root_for_another() -> None:
-    """Keep `sudo tallyd service install` from installing for root what a user wanted for himself."""
-    behind = os.environ.get("SUDO_UID", "")
-    if hasattr(os, "getuid") and os.getuid() == 0 and behind not in ("", "0"):
-        raise NotAllowed(
-            "tallyd runs as yourself, and this is root by sudo", "run it again without sudo"
-        )
 
 
 def _carry_out(
@@ -257,14 +253,14 @@ def _report(
     undo: str,
     after: Sequence[str],
 ) -> int:
-    words = [_step_words(one, will=arguments.dry_run) for one in done]
+    words = [step_words(one, will=arguments.dry_run) for one in done]
     if arguments.json:
         print_json(
             {
                 "schema_version": 1,
                 "supervisor": supervisor.name if supervisor is not None else None,
                 "dry_run": arguments.dry_run,
-                "steps": [_step_json(one) for one in done],
+                "steps": [step_json(one) for one in done],
                 "undo": undo or None,
                 "after": list(after),
             }
@@ -275,30 +271,6 @@ def _report(
         lines = [*lines, f"undo: {undo}"]
     print_lines([*lines, *after])
     return 0
-
-
-def _step_words(step: Step, *, will: bool) -> str:
-    from tallyd.supervisor.steps import Run, Write
-
-    match step:
-        case Write():
-            return f"{'would write' if will else 'wrote'} {step.path}"
-        case Run():
-            return f"{'would run' if will else 'ran'} {' '.join(step.command)}"
-        case _:
-            return f"{'would remove' if will else 'removed'} {step.path}"
-
-
-def _step_json(step: Step) -> dict[str, object]:
-    from tallyd.supervisor.steps import Run, Write
-
-    match step:
-        case Write():
-            return {"do": "write", "path": str(step.path)}
-        case Run():
-            return {"do": "run", "command": list(step.command)}
-        case _:
-            return {"do": "remove", "path": str(step.path)}
 
 
 def _after_install(supervisor: Supervisor, recipe: Recipe, *, start: bool) -> list[str]:
@@ -314,55 +286,6 @@ def _after_install(supervisor: Supervisor, recipe: Recipe, *, start: bool) -> li
     ]
 
 
-def _make_room(around: Surroundings, supervisor: Supervisor) -> None:
-    """See that the lock is free for the service: a daemon on demand leaves, any other is its user's.
-
-    Raises AlreadyRunning.
-    """
-    from tallyd import lock
-
-    deadline = time.monotonic() + TAKE_OVER_S
-    is_told = False
-    while (holder := lock.current_holder(around.paths)) is not None:
-        if holder.pid == supervisor.look().pid or holder.way == lock.SERVICE:
-            return
-        if holder.role == "daemon" and holder.way != lock.ON_DEMAND:
-            raise AlreadyRunning(
-                f"tallyd runs in the foreground already (process {holder.pid})",
-                "end it there, then try again",
-            )
-        if time.monotonic() >= deadline:
-            raise AlreadyRunning(
-                f"{holder.role}, process {holder.pid}, does not leave", "try again"
-            )
-        if holder.role == "daemon" and not is_told:
-            is_told = True
-            say(f"the daemon that a host started (process {holder.pid}) makes room …")
-            with suppress(OSError):
-                os.kill(holder.pid, signal.SIGTERM)
-        time.sleep(_LOOK_S)
-
-
-def _allow_start(paths: Paths) -> None:
-    """Take back what `stop` said to hosts."""
-    with suppress(OSError):
-        paths.stopped.unlink(missing_ok=True)
-
-
-def _tell_of_this_shell(around: Surroundings) -> None:
-    """Say what this shell's environment says that no service will hear."""
-    from tallyd import policy
-
-    if os.environ.get("DO_NOT_TRACK", "").strip().lower() not in ("", "0", "false"):
-        say(
-            "note: DO_NOT_TRACK is set in this shell. Tools that you start here count nothing; a service"
-            ' sees no shell. To switch everything off for good: "tallyd off --all"'
-        )
-    rule = policy.all_forbidden_by(around.paths, os.environ)
-    if rule:
-        say(f"note: every product is off ({rule}): the service ends at once, with nothing to do")
-
-
 def _purge(around: Surroundings, *, dry_run: bool) -> list[str]:
     from tallyd import purge
 
@@ -371,56 +294,3 @@ def _purge(around: Surroundings, *, dry_run: bool) -> list[str]:
         return [*(f"would remove {one}" for one in removed), *(f"would keep {one}" for one in kept)]
     purge.carry_out(around)
     return [*(f"removed {one}" for one in removed), *(f"kept {one}" for one in kept)]
-
-
-def _supervision_json(seen: Supervision) -> dict[str, object]:
-    found = seen.installed
-    return {
-        "schema_version": 1,
-        "supervisor": seen.supervisor,
-        "installed": found is not None,
-        "file": str(found.file) if found else None,
-        "command": list(found.command) if found else None,
-        "mode": None if found is None else "on-demand" if found.is_on_demand else "resident",
-        "sandbox": found.has_sandbox if found else None,
-        "problem": (found.problem or None) if found else None,
-        "enabled": seen.is_enabled,
-        "state": seen.state,
-        "detail": seen.detail,
-        "waits": seen.waits,
-        "pid": seen.pid,
-        "restarts": seen.restarts,
-        "result": seen.result or None,
-        "says": seen.says or None,
-        "drop_ins": list(seen.overridden),
-    }
-
-
-def _supervision_text(seen: Supervision) -> list[str]:
-    found = seen.installed
-    if found is None:
-        return [
-            f'tallyd is not installed as a service ({seen.supervisor} is here): "tallyd service install"'
-        ]
-    state = f"runs, process {seen.pid}" if seen.state == "active" else seen.state
-    if seen.waits and seen.state != "active":
-        state = "waits for the next drop"
-    failed = f" ({seen.result})" if seen.result not in ("", "success") else ""
-    often = f", restarted {seen.restarts} times" if seen.restarts else ""
-    when = "when a tool drops counts" if found.is_on_demand else "at login"
-    lines = [
-        f"tallyd, by {seen.supervisor}: {state}{failed}{often}",
-        f"  starts      {when if seen.is_enabled else 'never by itself (not enabled)'}",
-        f"  file        {found.file}{'' if found.is_ours else ' (not written by tallyd)'}",
-        f"  runs        {' '.join(found.command)}",
-    ]
-    if seen.says:
-        lines.append(f"  says        {seen.says}")
-    lines += [f"  drop-in     {one}" for one in seen.overridden]
-    if found.problem:
-        lines += [
-            "",
-            f"WRONG: {found.problem}",
-            "  install tallyd again, then: tallyd service install",
-        ]
-    return lines

@@ -1,0 +1,42 @@
+"""What commands are made of: a command as a value, and the arguments that several share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tallyd.contract.frozen import Frozen
+
+PRODUCT: dict[str, Any] = {"metavar": "PRODUCT"}
+MAYBE_PRODUCT: dict[str, Any] = {"metavar": "PRODUCT", "nargs": "?"}
+ALL: dict[str, Any] = {"action": "store_true"}
+CONTRACT: dict[str, Any] = {"metavar": "FILE", "help": "a contract, or a registered product"}
+OUTPUT: dict[str, Any] = {"dest": "output", "metavar": "FILE", "help": "write it there"}
+CHECK: dict[str, Any] = {
+    "action": "store_true",
+    "help": "write nothing; exit 1 when the file is not as it would be written",
+}
+DRY_RUN: dict[str, Any] = {
+    "action": "store_true",
+    "help": "change nothing, and say what would be done",
+}
+JSON: dict[str, Any] = {"action": "store_true", "help": "print JSON"}
+
+
+class Command(Frozen):
+    """A command: its words, what it does, an example, and argparse's words for each argument.
+
+    The `flags` of an argument are other names of it.
+    """
+
+    words: str
+    summary: str
+    example: str
+    arguments: dict[str, dict[str, Any]]
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on. Raises ValueError."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number

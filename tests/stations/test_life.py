@@ -1,0 +1,131 @@
+"""The life of one run: the watchdog is patted on progress only, and a leave waits for a round's end."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from support.clock import FakeClock
+from tallyd.limits import START_LOOK_S, STUCK_AFTER_S
+from tallyd.notify import Notifier
+from tallyd.runs import StopReason
+from tallyd.service.life import Ending, Life
+from tallyd.troubles import Troubles
+
+_IDLE = Ending(StopReason.IDLE, "idle")
+
+
+class _Heard:
+    def __init__(self, address: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(address)
+        self.socket.setblocking(False)
+
+    @property
+    def words(self) -> list[str]:
+        found = []
+        try:
+            while True:
+                found.append(self.socket.recv(4096).decode().partition("\n")[0])
+        except BlockingIOError:
+            return found
+
+
+class _Scope:
+    """What the loops run in, as far as a life looks at it."""
+
+    cancel_called = False
+
+    def cancel(self) -> None:
+        self.cancel_called = True
+
+
+@pytest.fixture
+def heard(tmp_path: Path) -> Iterator[_Heard]:
+    made = _Heard(str(tmp_path / "notify"))
+    with made.socket:
+        yield made
+
+
+@pytest.fixture
+def life(tmp_path: Path, clock: FakeClock, heard: _Heard) -> Life:
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "180000000"}
+    made = Life(clock, Notifier(environ), Troubles(clock))
+    made.scope = _Scope()  # type: ignore[assignment]  # all that is asked of it
+    return made
+
+
+def test_a_duty_that_hangs_keeps_the_pat_back_until_it_goes_on(life, clock, heard):
+    life.scanned(1, 0)
+    patted = []
+    with life.progress.round("intake"):
+        for _ in range(3):
+            life.beat()
+            patted.append("WATCHDOG=1" in heard.words)
+            clock.pass_s(STUCK_AFTER_S * 0.6)
+        # One piece of work done, and it is alive again.
+        life.progress.step()
+        life.beat()
+        patted.append("WATCHDOG=1" in heard.words)
+    life.beat()
+    patted.append("WATCHDOG=1" in heard.words)
+
+    assert patted == [True, True, False, True, True]
+
+
+def test_the_steps_of_one_duty_do_not_speak_for_another(life, clock, heard):
+    async def hang(began: anyio.Event) -> None:
+        with life.progress.round("delivery"):
+            began.set()
+            await anyio.sleep_forever()
+
+    async def both() -> None:
+        async with anyio.create_task_group() as group:
+            began = anyio.Event()
+            group.start_soon(hang, began)
+            await began.wait()
+            clock.pass_s(STUCK_AFTER_S + 1)
+            with life.progress.round("intake"):
+                life.progress.step()
+                life.beat()
+            group.cancel_scope.cancel()
+
+    anyio.run(both)
+
+    assert "WATCHDOG=1" not in heard.words
+
+
+def test_a_start_is_extended_until_the_first_scan_is_done(life, heard):
+    life.beat()
+    before = (life.beat_interval_s, heard.words)
+    life.scanned(2, 5)
+    life.beat()
+
+    assert (before, life.beat_interval_s, heard.words) == (
+        (START_LOOK_S, ["EXTEND_TIMEOUT_USEC=90000000", "WATCHDOG=1"]),
+        60.0,
+        ["READY=1", "WATCHDOG=1"],
+    )
+
+
+def test_a_leave_waits_for_the_end_of_every_round_and_a_signal_for_none(life):
+    with life.progress.round("delivery"):
+        life.leave(_IDLE)
+        with life.progress.round("intake"):
+            during = [life.ending]
+        during.append(life.ending)
+
+    assert (during, life.ending, life.scope.cancel_called) == ([None, None], _IDLE, True)
+
+
+def test_a_signal_ends_it_in_the_middle_of_a_round(life):
+    signal = Ending(StopReason.SIGNAL, "SIGTERM")
+    with life.progress.round("delivery"):
+        life.end(signal)
+        assert life.scope.cancel_called
+    life.leave(_IDLE)
+
+    assert life.ending == signal
