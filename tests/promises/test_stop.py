@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -39,6 +40,34 @@ def test_a_signal_stops_it_in_order_and_the_stop_is_told_with_its_uptime(home, n
     stop = status(home)["last_stop"]
     assert (stop["reason"], stop["uptime_s"] > 0) == ("signal", True)
     assert _log(home).count("action=daemon_stopped reason=signal uptime_s=") == 1
+
+
+@pytest.mark.slow
+def test_closing_its_terminal_ends_it_and_without_one_the_same_signal_is_a_reload(home):
+    """SIGHUP has two meanings; which one it has, the terminal says."""
+    tallyd(home, "contract", "add", str(DEMO_CONTRACT))
+    leader, terminal = os.openpty()
+    log = home / "daemon-0.log"
+    # A session of its own, whose terminal is the first that it opens.
+    program = (
+        "import os, sys; os.setsid(); os.close(os.open(sys.argv[1], os.O_RDWR)); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'tallyd', 'run'])"
+    )
+    with background(
+        *(sys.executable, "-c", program, os.ttyname(terminal)),
+        environ=environ_of(home),
+        log=log,
+        until="action=daemon_started",
+    ) as process:
+        os.close(terminal)
+        os.close(leader)
+        assert process.wait(90) == 0
+    assert status(home)["last_stop"]["reason"] == "signal"
+
+    with daemon(home) as process:
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "action=reloaded" in _log(home))
+        assert process.poll() is None
 
 
 @pytest.mark.slow

@@ -52,6 +52,8 @@ async def serve(
     Returns why it ended. Raises AlreadyRunning or StateUnusable before anything was started.
     """
     way = way or Way()
+    # Asked now: once it is closed there is none.
+    has_terminal = _has_terminal()
     with single_instance(around, clock, "daemon", way.word) as (store, held):
         troubles = Troubles(clock, held.post)
         life = Life(clock, Notifier(os.environ), troubles)
@@ -69,7 +71,7 @@ async def serve(
                 _settle(around, way)
                 while life.ending is None:
                     run = loops.Run(passes, store, held, around, settings, clock, began, life, way)
-                    await _run_loops(run, signals)
+                    await _run_loops(run, signals, has_terminal=has_terminal)
                     if life.ending is None:
                         settings = _reread(around, settings)
                         life.reloaded()
@@ -91,7 +93,9 @@ async def serve(
         return ending
 
 
-async def _run_loops(run: loops.Run, signals: AsyncIterator[signal.Signals]) -> None:
+async def _run_loops(
+    run: loops.Run, signals: AsyncIterator[signal.Signals], *, has_terminal: bool
+) -> None:
     """One loop per duty, until the run ends or the settings are to be read anew."""
     paths, life = run.around.paths, run.life
     spool_bell, flush_bell = Doorbell(), Doorbell()
@@ -114,7 +118,7 @@ async def _run_loops(run: loops.Run, signals: AsyncIterator[signal.Signals]) -> 
             ):
                 group.start_soon(loop, run)
             async for number in signals:
-                if number == getattr(signal, "SIGHUP", None) and not _has_terminal():
+                if number == getattr(signal, "SIGHUP", None) and not has_terminal:
                     life.reload()
                 else:
                     life.end(Ending(StopReason.SIGNAL, signal.Signals(number).name))
