@@ -10,7 +10,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 SECONDS ?= 60
 
-.PHONY: help demo test crash race thorough fuzz bench bench-peers bench-docs incident check format lint types layers fix requirements clean
+.PHONY: help demo test crash race thorough fuzz bench bench-peers bench-docs incident check format lint types layers fix requirements units test-systemd clean
 
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
@@ -20,6 +20,8 @@ help:
 	@echo "make race          say no before every single step of a flush and of a drop"
 	@echo "make thorough      try every property with all its examples"
 	@echo "make fuzz          look for inputs that break a reader, SECONDS=60 each (Linux on x86-64)"
+	@echo "make units         write the service files of systemd/ anew"
+	@echo "make test-systemd  the service under another Debian's systemd (RELEASE=trixie; needs root)"
 	@echo "make bench         every promise about cost, beside its floor: one table (4 minutes)"
 	@echo "make bench-peers   the same, with other libraries installed beside"
 	@echo "make bench-docs    bench-peers and incident, written into the documents with their pictures"
@@ -48,6 +50,24 @@ race: $(VENV)/.dev
 # Every property with all its examples; the suite tries a sixth of them.
 thorough: $(VENV)/.dev
 	@TALLYD_THOROUGH=1 $(PYTHON) -m pytest tests/stations tests/promises
+
+# The service files of systemd/, as the code renders them.
+units: $(VENV)/.dev
+	@PYTHONPATH=tests $(PYTHON) -m support.service_files
+
+# The service under the systemd of another Debian release, whose system is put into .systems/ (root, debootstrap).
+RELEASE := trixie
+test-systemd: $(VENV)/.dev .systems/$(RELEASE)/.done
+	@TALLYD_MANAGER_ROOT=$(CURDIR)/.systems/$(RELEASE) $(PYTHON) -m pytest -n 2 tests/promises/test_user_service.py $(ARGS)
+
+# What Python and its modules link with, whichever Python that is here.
+.systems/$(RELEASE)/.done:
+	@mkdir -p .systems && rm -rf $(@D)
+	@echo "putting $(RELEASE) into $(@D) (a minute or two, once)"
+	@debootstrap --variant=minbase --include=systemd,dbus,dbus-user-session,procps,util-linux,libssl3,libffi8,libsqlite3-0,libreadline8,libbz2-1.0,liblzma5,zlib1g,libncursesw6 \
+	  $(RELEASE) $(@D) "$$(awk '/^URIs:/ { print $$2; exit }' /etc/apt/sources.list.d/debian.sources)" > .systems/$(RELEASE).log 2>&1 \
+	  || { tail -3 .systems/$(RELEASE).log >&2; exit 1; }
+	@touch $@
 
 # Every reader of what others may write, guided by what each input reached; .fuzz keeps what was found.
 fuzz: $(VENV)/.fuzz
@@ -90,7 +110,7 @@ fix: $(VENV)/.dev
 	@$(VENV)/bin/ruff format $(SOURCES)
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* $(VENV)-peers $(VENV)-plot .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz dist build
+	rm -rf $(VENV) $(VENV)-3.* $(VENV)-peers $(VENV)-plot .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz .systems dist build
 
 # The pins: exact versions with hashes, for every platform and Python from 3.11 on.
 requirements:

@@ -147,7 +147,12 @@ def user_manager(*, as_root: bool = False) -> Iterator[Manager]:
     os.chown(home, uid, uid)
     environ = {key: value for key, value in os.environ.items() if not _is_cleared(key)}
     environ |= {"MANAGER_HOME": str(home), "MANAGER_UID": str(uid)}
-    environ |= {"MANAGER_SEES": ":".join(_hidden())} if uid else {}
+    # Another system's root, with another systemd in it: `make test-systemd`.
+    other = os.environ.get("TALLYD_MANAGER_ROOT", "")
+    if other:
+        environ |= {"MANAGER_ROOT": other, "MANAGER_SEES": ":".join(_needed())}
+    elif uid:
+        environ |= {"MANAGER_SEES": ":".join(_hidden())}
     # Nothing of the manager may hold our pipes when a test dies.
     process = subprocess.Popen(
         [str(_SCRIPT), sys.executable, str(_INSIDE)],
@@ -197,10 +202,14 @@ def _ordinary_uid() -> int:
 
 def _hidden() -> list[str]:
     """The directories that we run from and that only root may enter, by their topmost one."""
-    needed = {os.path.realpath(sys.base_prefix), str(ROOT), sys.prefix}
-    found = []
-    for place in sorted(needed):
-        top = Path("/", Path(place).parts[1])
-        if not top.stat().st_mode & 0o001 and not any(place.startswith(f"{one}/") for one in found):
+    tops = {place: Path("/", Path(place).parts[1]) for place in _needed()}
+    return [place for place, top in tops.items() if not top.stat().st_mode & 0o001]
+
+
+def _needed() -> list[str]:
+    """The directories that we run from; of one inside another the outer one alone."""
+    found: list[str] = []
+    for place in sorted({os.path.realpath(sys.base_prefix), str(ROOT), sys.prefix}):
+        if not any(place.startswith(f"{one}/") for one in found):
             found.append(place)
     return found
