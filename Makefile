@@ -60,11 +60,11 @@ RELEASE := trixie
 test-systemd: $(VENV)/.dev .systems/$(RELEASE)/.done
 	@TALLYD_MANAGER_ROOT=$(CURDIR)/.systems/$(RELEASE) $(PYTHON) -m pytest -n 2 tests/promises/test_user_service.py $(ARGS)
 
-# What Python and its modules link with, whichever Python that is here.
+# Its own Python brings along what ours links with.
 .systems/$(RELEASE)/.done:
 	@mkdir -p .systems && rm -rf $(@D)
 	@echo "putting $(RELEASE) into $(@D) (a minute or two, once)"
-	@debootstrap --variant=minbase --include=systemd,dbus,dbus-user-session,procps,util-linux,libssl3,libffi8,libsqlite3-0,libreadline8,libbz2-1.0,liblzma5,zlib1g,libncursesw6 \
+	@debootstrap --variant=minbase --include=systemd,dbus,dbus-user-session,procps,util-linux,python3 \
 	  $(RELEASE) $(@D) "$$(awk '/^URIs:/ { print $$2; exit }' /etc/apt/sources.list.d/debian.sources)" > .systems/$(RELEASE).log 2>&1 \
 	  || { tail -3 .systems/$(RELEASE).log >&2; exit 1; }
 	@touch $@

@@ -168,9 +168,11 @@ def test_off_for_everything_ends_it_with_0_and_nothing_starts_it_again(service):
 
     service.wait_until(ActiveState="inactive", Result="success", NRestarts="0")
     assert (service.status()["last_stop"]["reason"], _waiting(service)) == ("request", [])
-    # Nor does a start by hand do more than look.
+    # Nor does a start by hand do more than look; and whoever says yes again is told what to do.
     service.tallyd("service", "start")
     service.wait_until(ActiveState="inactive", Result="success")
+    code, _, err = service.ask_tallyd("on", "--all")
+    assert (code, '"tallyd service start"' in err) == (0, True)
 
 
 def _waiting(manager: Manager) -> list[str]:

@@ -113,6 +113,8 @@ def on(arguments: argparse.Namespace) -> int:
             ]
         )
         _tell_of_this_shell(around, product, is_on=True)
+    if done:
+        _tell_of_a_service_that_ended(around)
     return code
 
 
@@ -279,6 +281,16 @@ def _forget(around: Surroundings, products: list[str]) -> None:
             time.sleep(_LOOK_S)
         else:
             return
+
+
+def _tell_of_a_service_that_ended(around: Surroundings) -> None:
+    """Say how an installed service comes back that ended because everything was off."""
+    from tallyd import lock, supervisor
+
+    found = supervisor.installed(around.environ)
+    if found is None or found.is_on_demand or lock.current_holder(around.paths) is not None:
+        return
+    say('note: the service does not run; it will at your next login, or now: "tallyd service start"')
 
 
 def _tell_of_this_shell(around: Surroundings, product: str, *, is_on: bool) -> None:

@@ -151,7 +151,7 @@ def _reread(around: Surroundings, settings: Settings) -> Settings:
 def _has_terminal() -> bool:
     """Whether a terminal controls this process: then SIGHUP means that it was closed."""
     try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        os.close(os.open("/dev/tty", os.O_RDWR | getattr(os, "O_NOCTTY", 0)))
     except OSError:
         return False
     return True
