@@ -290,7 +290,9 @@ def _tell_of_a_service_that_ended(around: Surroundings) -> None:
     found = supervisor.installed(around.environ)
     if found is None or found.is_on_demand or lock.current_holder(around.paths) is not None:
         return
-    say('note: the service does not run; it will at your next login, or now: "tallyd service start"')
+    say(
+        'note: the service does not run; it will at your next login, or now: "tallyd service start"'
+    )
 
 
 def _tell_of_this_shell(around: Surroundings, product: str, *, is_on: bool) -> None:

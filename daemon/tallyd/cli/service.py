@@ -37,8 +37,12 @@ if TYPE_CHECKING:
     from tallyd.supervisor.steps import Step
 
 _NOT_INSTALLED, _NOT_RUNNING = 4, 3
+_NO_MANAGER = "there is no service manager here (neither systemd for users nor launchd)."
+_NO_ANSWER = (
+    "your systemd user manager does not answer this shell. Log in as yourself (not with su or sudo), or"
+    " export XDG_RUNTIME_DIR=/run/user/$(id -u); in a container there may be none."
+)
 _ELSEWHERE = (
-    "there is no service manager to speak to here (neither systemd for users nor launchd).\n"
     "What works without one:\n"
     "  a tool that uses tallyd starts it on demand: Client(autostart=True)\n"
     "  by hand, until it is idle:                   tallyd run --on-demand &\n"
@@ -91,6 +95,8 @@ def install(arguments: argparse.Namespace) -> int:
 
 def uninstall(arguments: argparse.Namespace) -> int:
     """Take the service away; with `--purge` what tallyd keeps, too."""
+    from tallyd import lock
+
     around = locate()
     supervisor = _supervisor(for_removal=True)
     plan = supervisor.uninstall() if supervisor is not None else []
@@ -101,6 +107,12 @@ def uninstall(arguments: argparse.Namespace) -> int:
     lines = []
     if arguments.purge:
         lines = _purge(around, dry_run=arguments.dry_run)
+    holder = lock.current_holder(around.paths)
+    if done and holder is not None and not arguments.dry_run:
+        say(
+            f"note: process {holder.pid} still runs: its manager does not answer this shell, and was"
+            " not told. It ends when you log out"
+        )
     left = [str(around.paths.state), str(around.paths.config)]
     if not arguments.purge:
         lines = [
@@ -228,7 +240,9 @@ def _supervisor(*, for_removal: bool = False, is_quiet: bool = False) -> Supervi
         # Its files can go without it.
         return supervisor.offline(os.environ)
     if found is None and not is_quiet:
-        say(f"tallyd: {_ELSEWHERE}")
+        from tallyd.supervisor.steps import has_program
+
+        say(f"tallyd: {_NO_ANSWER if has_program('systemctl') else _NO_MANAGER}\n{_ELSEWHERE}")
     return found
 
 
