@@ -8,11 +8,12 @@ import stat
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from tallyd.ages import Ages, Tally
 from tallyd.contract.frozen import Frozen
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import StateUnusable
 from tallyd.files import make_directory, remove_older
-from tallyd.limits import LEFTOVER_S, WAITING_MAX_NAMES
+from tallyd.limits import LEFTOVER_S, MEASURED_FILES, WAITING_MAX_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,16 +21,25 @@ if TYPE_CHECKING:
 
     from tallyd.paths import Paths, SpoolDirs
 
+# At most 77 characters, of DELTA_NAME_MAX_CHARS.
+_is_delta_name = re.compile(r"\d{13}-\d{1,20}-\d{1,20}-[0-9a-f]{16}\.json", re.ASCII).fullmatch
 # What the reason beside a quarantined file is called, after its name.
 WHY = ".why"
 
 
 class SpoolSize(Frozen):
-    """How much waits: complete deltas and their bytes, and quarantined files."""
+    """How much waits, and for how long: complete deltas and their bytes, and quarantined files.
+
+    `bytes` is None beyond MEASURED_FILES; `problem` says which directory cannot be listed, "" where
+    all can. What it holds is not in the counts.
+    """
 
     files: int
-    bytes: int
+    bytes: int | None
     quarantined: int
+    waiting: Ages
+    aside: Ages
+    problem: str = ""
 
 
 def prepare(dirs: SpoolDirs) -> None:
@@ -98,11 +108,67 @@ def trap(directory: Path) -> str:
     return ""
 
 
-def measure(dirs: SpoolDirs) -> SpoolSize:
-    """How much waits in the spool. Changes nothing."""
-    waiting = list(_files(dirs.new))
-    bad = sum(1 for path, _ in _files(dirs.bad) if not path.endswith(WHY))
-    return SpoolSize(len(waiting), sum(about.st_size for _, about in waiting), bad)
+def dropped_at(name: str) -> float | None:
+    """The instant in a delta's name, Unix s; None when the name is not in the spool format."""
+    return int(name[:13]) / 1000 if _is_delta_name(name) is not None else None
+
+
+def measure(dirs: SpoolDirs, now: float = 0.0) -> SpoolSize:
+    """How much waits in the spool, and for how long at `now` (Unix s). Changes nothing.
+
+    One pass over each directory. A delta's age is told by its name; of MEASURED_FILES the size is asked
+    for, and the age where the name does not tell: asking all of a flood takes longer than people wait.
+    """
+    waiting, aside = Tally(now), Tally(now)
+    files = size = quarantined = 0
+    problems = []
+    try:
+        for entry in _entries(dirs.new):
+            at = dropped_at(entry.name)
+            about = _stat(entry) if files < MEASURED_FILES else None
+            files += 1
+            if about is not None:
+                size += about.st_size
+                at = about.st_mtime if at is None else at
+            waiting.add(at)
+    except OSError as error:
+        problems.append(f"{dirs.new} cannot be listed: {error.strerror}; make it yours")
+    try:
+        for entry in _entries(dirs.bad):
+            if not entry.name.endswith(WHY):
+                about = _stat(entry) if quarantined < MEASURED_FILES else None
+                quarantined += 1
+                aside.add(None if about is None else about.st_mtime)
+    except OSError as error:
+        problems.append(f"{dirs.bad} cannot be listed: {error.strerror}; make it yours")
+    return SpoolSize(
+        files=files,
+        bytes=size if files <= MEASURED_FILES else None,
+        quarantined=quarantined,
+        waiting=waiting.ages(),
+        aside=aside.ages(),
+        problem=" and ".join(problems),
+    )
+
+
+def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+    """What is in a directory; nothing where there is none, or behind a link. Raises OSError."""
+    if link_in(directory) is not None:
+        return
+    try:
+        listing = os.scandir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with listing as entries:
+        yield from entries
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """What the system says of a file; None when it is gone."""
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError:
+        return None
 
 
 def link_in(directory: Path) -> Path | None:
