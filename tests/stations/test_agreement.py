@@ -230,7 +230,7 @@ def test_a_batch_that_waits_is_made_narrower_by_what_is_in_force(pipeline: Pipel
 
 
 def test_status_says_what_waits(pipeline: Pipeline):
-    from tallyd.render import status_text
+    from tallyd.status_text import status_text
     from tallyd.status import gather
 
     with recording() as recorder:
