@@ -41,7 +41,7 @@ def duration(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """Seconds in their largest unit: 12 s, 5 min, 3 h, 4 d; of a clock ahead: 3 h in the future."""
+    """Seconds in their largest unit: 12 s, 5 min, 3 h, 4 d; of a clock that was ahead: 3 h ahead."""
     size = abs(seconds)
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if size >= length:
@@ -49,12 +49,12 @@ def age(seconds: float) -> str:
             break
     else:
         told = f"{int(size)} s"
-    return f"{told} in the future" if seconds <= -1 else told
+    return f"{told} ahead" if seconds <= -1 else told
 
 
 def ago(seconds: float) -> str:
     """How long ago something was: 3 h ago."""
-    return age(seconds) if seconds <= -1 else f"{age(seconds)} ago"
+    return f"{age(seconds)} {'ago' if seconds > -1 else 'of this clock'}"
 
 
 def until(seconds: float) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
+    from tallyd.ages import Ages
     from tallyd.product import ProductView, Surroundings
 
 # Every key of a product.
@@ -96,12 +97,12 @@ def of_product(
     }
     days, instants, sealed = _waiting(sql, name)
     report["ages"] = {
-        "spool": size.waiting.as_json(),
+        "spool": _told(size.waiting),
         # As old as their day: nobody kept the instant of a count.
         "buckets": _ages(((unix_of(f"{day}T00:00:00Z"), rows) for day, rows in days), now),
         "events": _ages(((unix_of(one), 1) for one in instants), now),
         "outbox": _ages(((one, 1) for one in sealed), now),
-        "quarantine": size.aside.as_json(),
+        "quarantine": _told(size.aside),
     }
     report["buckets"] = {"days": len(days), "rows": sum(rows for _, rows in days)}
     report["events"] = len(instants)
@@ -133,6 +134,10 @@ def _ages(found: Iterable[tuple[float | None, int]], now: float) -> dict[str, An
     for at, times in found:
         tally.add(at, times)
     return tally.ages().as_json()
+
+
+def _told(ages: Ages | None) -> dict[str, Any] | None:
+    return None if ages is None else ages.as_json()
 
 
 def _kept(sql: sqlite3.Connection | None, view: ProductView) -> dict[str, Any]:

@@ -67,11 +67,18 @@ def _knows(product: Report, *, is_whole: bool) -> str:
         )
         parts += [some(product["events"], "event")] if product["events"] else []
         parts += [f"{some(outbox['batches'], 'batch')} to send"] if outbox["batches"] else []
+    if spool["files"] is None:
+        parts.append("and what is in the spool is unknown")
     parts += [some(spool["files"], "new file")] if spool["files"] else []
-    machine_id = product["machine_id"] or ""
-    shown = machine_id if is_whole or len(machine_id) <= _ID_CHARS else f"{machine_id[:_ID_CHARS]}…"
-    under = f"id {shown}" if shown else _NO_ID[product["identity"]]
-    return f"{', '.join(parts) or 'nothing'}; {under}"
+    told = ", ".join(parts) or "nothing"
+    return told if is_whole else f"{told}; {_id(product, _ID_CHARS)}"
+
+
+def _id(product: Report, chars: int) -> str:
+    """Under which id it is sent, by its first characters, or why there is none."""
+    found = product["machine_id"] or ""
+    shown = found if len(found) <= chars else f"{found[:chars]}…"
+    return f"id {shown}" if shown else _NO_ID[product["identity"]]
 
 
 def _may_leave(product: Report, report: Report) -> str:
@@ -128,6 +135,7 @@ def _whole(product: Report) -> list[Line]:
     contract = product["contract"]
     told = f"{contract['title']}: {contract['digest']}, schema {contract['schema_version']}"
     lines = [
+        labelled("  sent under", _id(product, len(product["machine_id"] or ""))),
         labelled("  contract", told),
         labelled("  endpoint", product["endpoint"]),
         labelled("  choice in", product["choice_file"]),
@@ -152,7 +160,7 @@ def row_of(name: str, product: Report, report: Report) -> list[str]:
     """Its cells, one for each of HEAD."""
     consent, kept = product["consent"], product["buckets"]
     waiting = "?"
-    if kept is not None:
+    if kept is not None and product["spool"]["files"] is not None:
         held = product["spool"]["files"] + product["outbox"]["batches"]
         waiting = str(kept["rows"] + product["events"] + held)
     talk = "never"

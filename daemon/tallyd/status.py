@@ -73,7 +73,8 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
         products = _products(None, names, around, now, found)
         for one in products.values():
             portrait.forget_database(one)
-    found += symptoms.of_the_spool(paths, {*names, *dropping})
+    if not symptoms.is_foreign(paths):
+        found += symptoms.of_the_spool(paths, {*names, *dropping})
     if code == RUNNING and running is None:
         code = NOT_RUNNING if is_set_up else NEVER_SET_UP
     aside = damage.last(paths)

@@ -149,7 +149,8 @@ def _products(report: Report, room: int | None, product: str) -> list[Line]:
     for name in report["unregistered"]:
         what = ': drops counts, but no contract is registered: "tallyd contract add FILE"'
         lines += [Line((Piece(name, "strong"), Piece(what)), 2), Line()]
-    if not report["products"] and not report["unregistered"]:
+    is_new = report["health"] != "wrong"
+    if is_new and not report["products"] and not report["unregistered"]:
         lines += [
             plain(
                 "No tool has registered itself yet. A tool that uses tallyd does so at its first"

@@ -70,8 +70,12 @@ def of_the_disk(paths: Paths) -> list[Symptom]:
         return [
             Symptom("disk", "", f"{state} cannot be looked at: {error.strerror}; make it yours")
         ]
+    if not os.path.isdir(state):
+        return []
     why = ""
-    if disk.f_flag & os.ST_RDONLY:
+    if is_foreign(paths):
+        why = "belongs to another user; be that user, or let TALLYD_HOME name a directory of yours"
+    elif disk.f_flag & os.ST_RDONLY:
         why = "is read-only; mount that disk writable again"
     elif not os.access(state, os.W_OK | os.X_OK):
         why = "is not writable; make it yours and writable"
@@ -79,18 +83,31 @@ def of_the_disk(paths: Paths) -> list[Symptom]:
         why = "is on a full disk; free space on it"
     elif disk.f_files and not disk.f_favail:
         why = "is on a disk without inodes; remove files there"
-    return [Symptom("disk", "", f"{state} {why}")] if why and os.path.isdir(state) else []
+    return [Symptom("disk", "", f"{state} {why}")] if why else []
+
+
+def is_foreign(paths: Paths) -> bool:
+    """Whether the state directory is another user's, and so all that is in it."""
+    try:
+        owner = os.stat(paths.state).st_uid
+    except OSError:
+        return False
+    return hasattr(os, "geteuid") and owner != os.geteuid()
 
 
 def of_the_spool(paths: Paths, products: Collection[str]) -> list[Symptom]:
     """Directories that hosts and daemon leave alone, since somebody else made them what they are."""
+    # Of what lies in a directory that is one nothing is said: it has that one mended first.
+    why = spool.trap(paths.spools)
+    if why:
+        return [Symptom("spool", "", f"{paths.spools} {why}; move it away")]
     found = []
-    places = [("", paths.spools)]
     for product in sorted(products):
         dirs = paths.spool(product)
-        places += [(product, one) for one in (dirs.new.parent, dirs.new, dirs.tmp, dirs.bad)]
-    for product, place in places:
-        problem = spool.trap(place)
-        if problem:
-            found.append(Symptom("spool", product, f"{place} {problem}; move it away"))
+        above = spool.trap(dirs.new.parent)
+        places = [dirs.new.parent] if above else [dirs.new, dirs.tmp, dirs.bad]
+        for place in places:
+            why = above or spool.trap(place)
+            if why:
+                found.append(Symptom("spool", product, f"{place} {why}; move it away"))
     return found

@@ -12,8 +12,8 @@ from tallyd import lock, spool
 from tallyd.errors import StateDamaged, StateUnusable
 from tallyd.limits import BOARD_BYTES, BOARD_PROBLEMS
 from tallyd.paths import Paths
-from tallyd.status_text import status_text
 from tallyd.status import gather
+from tallyd.status_text import status_text
 from tallyd.troubles import Problem, Troubles
 
 _HOLDER = lock.Holder(os.getpid(), "daemon", "0.1.0", NOON)

@@ -30,15 +30,15 @@ WHY = ".why"
 class SpoolSize(Frozen):
     """How much waits, and for how long: complete deltas and their bytes, and quarantined files.
 
-    `bytes` is None beyond MEASURED_FILES; `problem` says which directory cannot be listed, "" where
-    all can. What it holds is not in the counts.
+    `bytes` is None beyond MEASURED_FILES. Of a directory that cannot be listed everything is None, and
+    `problem` says which that is; "" where all can.
     """
 
-    files: int
+    files: int | None
     bytes: int | None
-    quarantined: int
-    waiting: Ages
-    aside: Ages
+    quarantined: int | None
+    waiting: Ages | None
+    aside: Ages | None
     problem: str = ""
 
 
@@ -119,36 +119,46 @@ def measure(dirs: SpoolDirs, now: float = 0.0) -> SpoolSize:
     One pass over each directory. A delta's age is told by its name; of MEASURED_FILES the size is asked
     for, and the age where the name does not tell: asking all of a flood takes longer than people wait.
     """
-    waiting, aside = Tally(now), Tally(now)
-    files = size = quarantined = 0
-    problems = []
+    files: int | None
+    size: int | None
+    aside: Ages | None
     try:
-        for entry in _entries(dirs.new):
-            at = dropped_at(entry.name)
+        files, size, waiting = _measure_new(dirs.new, now)
+        problem = ""
+    except OSError as error:
+        files = size = waiting = None
+        problem = f"{dirs.new} cannot be listed: {error.strerror}; make it yours"
+    try:
+        quarantined, aside = _measure_bad(dirs.bad, now)
+    except OSError as error:
+        quarantined = aside = None
+        problem = problem or f"{dirs.bad} cannot be listed: {error.strerror}; make it yours"
+    return SpoolSize(files, size, quarantined, waiting, aside, problem)
+
+
+def _measure_new(directory: Path, now: float) -> tuple[int, int | None, Ages | None]:
+    """(files, their bytes, their ages) of `new/`. Raises OSError."""
+    tally, files, size = Tally(now), 0, 0
+    for entry in _entries(directory):
+        at = dropped_at(entry.name)
+        about = _stat(entry) if files < MEASURED_FILES else None
+        files += 1
+        if about is not None:
+            size += about.st_size
+            at = about.st_mtime if at is None else at
+        tally.add(at)
+    return files, size if files <= MEASURED_FILES else None, tally.ages()
+
+
+def _measure_bad(directory: Path, now: float) -> tuple[int, Ages]:
+    """(files, their ages) of `bad/`. Raises OSError."""
+    tally, files = Tally(now), 0
+    for entry in _entries(directory):
+        if not entry.name.endswith(WHY):
             about = _stat(entry) if files < MEASURED_FILES else None
             files += 1
-            if about is not None:
-                size += about.st_size
-                at = about.st_mtime if at is None else at
-            waiting.add(at)
-    except OSError as error:
-        problems.append(f"{dirs.new} cannot be listed: {error.strerror}; make it yours")
-    try:
-        for entry in _entries(dirs.bad):
-            if not entry.name.endswith(WHY):
-                about = _stat(entry) if quarantined < MEASURED_FILES else None
-                quarantined += 1
-                aside.add(None if about is None else about.st_mtime)
-    except OSError as error:
-        problems.append(f"{dirs.bad} cannot be listed: {error.strerror}; make it yours")
-    return SpoolSize(
-        files=files,
-        bytes=size if files <= MEASURED_FILES else None,
-        quarantined=quarantined,
-        waiting=waiting.ages(),
-        aside=aside.ages(),
-        problem=" and ".join(problems),
-    )
+            tally.add(None if about is None else about.st_mtime)
+    return files, tally.ages()
 
 
 def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
