@@ -152,7 +152,7 @@ def test_of_a_product_that_is_asked_for_everything_is_told(pipeline: Pipeline):
 
     told = _text(pipeline, product="tallyd-demo")
 
-    assert told[3:-7] == [
+    assert told[3:-8] == [
         "tallyd-demo: on, decided by default; you were told 0 s ago",
         "  knows      1 row of 1 day, 1 batch to send",
         "  may leave  yes, to 127.0.0.1:8787; next: when tallyd runs",
@@ -190,7 +190,7 @@ def test_many_products_have_a_row_each_and_those_that_need_a_look_come_first(pip
         "tool-001     on: default               0  never            when tallyd runs",
         "tool-002     on: default               0  never            when tallyd runs",
     ]
-    assert (len(told), "and 10 more: tallyd status | less" in told) == (23, True)
+    assert (len(told), "and 12 more: tallyd status | less" in told) == (23, True)
 
 
 def test_a_pipe_gets_all_of_it_and_a_low_screen_what_it_has_room_for(pipeline: Pipeline):
