@@ -190,7 +190,7 @@ def test_many_products_have_a_row_each_and_those_that_need_a_look_come_first(pip
         "tool-001     on: default               0  never            when tallyd runs",
         "tool-002     on: default               0  never            when tallyd runs",
     ]
-    assert (len(told), "and 12 more: tallyd status | less" in told) == (23, True)
+    assert (len(told), "and 11 more: tallyd status | less" in told) == (23, True)
 
 
 def test_a_pipe_gets_all_of_it_and_a_low_screen_what_it_has_room_for(pipeline: Pipeline):

@@ -69,18 +69,16 @@ class Watch:
 
     def _frame(self, report: dict[str, Any], screen: Screen) -> str:
         """The whole screen as one text; what has no room on it is counted."""
-        height, width = screen.height or 24, screen.width or 80
+        height, width = max(screen.height or 24, 4), screen.width or 80
         # A column less: in the last one a terminal waits with the line's end, and clearing would take it.
         inner = replace(screen, width=width - 1, height=height - 1)
         lines = self._lines(report, inner)
         if len(lines) > height - 1:
             hidden = len(lines) - (height - 2)
-            lines = [*lines[: height - 2], f"and {hidden} more lines: make this window higher"]
-        lines.append(
-            f"every {self._interval_s:g} s, told at {report['at'][:19]}Z; Ctrl-C ends it"[
-                : width - 1
-            ]
-        )
+            more = f"{hidden} more lines: make this window higher"
+            lines = [*lines[: height - 2], more[: width - 1]]
+        told = f"every {self._interval_s:g} s, told at {report['at'][:19]}Z; Ctrl-C ends it"
+        lines += [told[: width - 1]]
         begin = _HOME if screen == self._drawn_on else f"{_CLEAR}{_HOME}"
         return begin + f"{_END_OF_LINE}\n".join(lines) + _END_OF_LINE + _END_OF_SCREEN
 
