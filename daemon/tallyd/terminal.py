@@ -8,7 +8,7 @@ paths) has its control characters spelled out. Prints nothing.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tallyd.contract.frozen import Frozen
 
@@ -25,14 +25,14 @@ _MIN_WIDTH = 20
 _NO_WORDS = ("", "0", "false")
 
 
-class Piece(NamedTuple):
+class Piece(Frozen):
     """Some text of one style; "" is plain."""
 
     text: str
     style: str = ""
 
 
-class Line(NamedTuple):
+class Line(Frozen):
     """One line. What does not fit goes on below, indented by `hang`; a row of a table is cut instead."""
 
     pieces: tuple[Piece, ...] = ()

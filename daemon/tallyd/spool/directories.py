@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tallyd.ages import Ages, Tally
 from tallyd.contract.frozen import Frozen
@@ -16,11 +16,12 @@ from tallyd.files import make_directory, remove_older
 from tallyd.limits import LEFTOVER_S, MEASURED_FILES, WAITING_MAX_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from tallyd.paths import Paths, SpoolDirs
 
+_T = TypeVar("_T")
 # At most 77 characters, of DELTA_NAME_MAX_CHARS.
 _is_delta_name = re.compile(r"\d{13}-\d{1,20}-\d{1,20}-[0-9a-f]{16}\.json", re.ASCII).fullmatch
 # What the reason beside a quarantined file is called, after its name.
@@ -119,24 +120,24 @@ def measure(dirs: SpoolDirs, now: float = 0.0) -> SpoolSize:
     One pass over each directory. A delta's age is told by its name; of MEASURED_FILES the size is asked
     for, and the age where the name does not tell: asking all of a flood takes longer than people wait.
     """
-    files: int | None
-    size: int | None
-    aside: Ages | None
-    try:
-        files, size, waiting = _measure_new(dirs.new, now)
-        problem = ""
-    except OSError as error:
-        files = size = waiting = None
-        problem = f"{dirs.new} cannot be listed: {error.strerror}; make it yours"
-    try:
-        quarantined, aside = _measure_bad(dirs.bad, now)
-    except OSError as error:
-        quarantined = aside = None
-        problem = problem or f"{dirs.bad} cannot be listed: {error.strerror}; make it yours"
-    return SpoolSize(files, size, quarantined, waiting, aside, problem)
+    problems: list[str] = []
+    new = _told(problems, _measure_new, dirs.new, now) or (None, None, None)
+    bad = _told(problems, _measure_bad, dirs.bad, now) or (None, None)
+    return SpoolSize(new[0], new[1], bad[0], new[2], bad[1], "".join(problems[:1]))
 
 
-def _measure_new(directory: Path, now: float) -> tuple[int, int | None, Ages | None]:
+def _told(
+    problems: list[str], look: Callable[[Path, float], _T], directory: Path, now: float
+) -> _T | None:
+    """What a look at a directory finds; None, and a word among the problems, where it cannot be listed."""
+    try:
+        return look(directory, now)
+    except OSError as error:
+        problems.append(f"{directory} cannot be listed: {error.strerror}; make it yours")
+        return None
+
+
+def _measure_new(directory: Path, now: float) -> tuple[int, int | None, Ages]:
     """(files, their bytes, their ages) of `new/`. Raises OSError."""
     tally, files, size = Tally(now), 0, 0
     for entry in _entries(directory):
