@@ -16,6 +16,13 @@ Report = dict[str, Any]
 # Where what is said begins, after its label.
 HANG = 13
 _CELL_CHARS = 24
+# Verdicts in words: what became of the batch.
+_VERDICTS = {
+    "delivered": "delivered",
+    "refused": "refused",
+    "try_later": "kept for later",
+    "dropped": "dropped",
+}
 # Enough of an id to know it again.
 _ID_CHARS = 13
 HEAD = ("product", "is", "waiting", "last talk", "next")
@@ -105,7 +112,7 @@ def _last_talk(product: Report, report: Report) -> tuple[str, str]:
     """When it last talked to whom, and what came of it; with the style of that."""
     if product["last_attempt"] is None:
         return "never", ""
-    verdict = product["last_verdict"].replace("_", " ")
+    verdict = _VERDICTS[product["last_verdict"]]
     told = f"{since_then(product['last_attempt'], report)} to {_host(product['last_endpoint'])}: {verdict}"
     if product["last_verdict"] == "delivered":
         return told, ""
@@ -113,7 +120,7 @@ def _last_talk(product: Report, report: Report) -> tuple[str, str]:
     before = (
         f"; last delivered {since_then(success, report)}" if success else "; none was delivered yet"
     )
-    why = f" ({product['last_detail']})" if product["last_detail"] else ""
+    why = f", {product['last_detail']}" if product["last_detail"] else ""
     return f"{told}{why}{before}", "warn"
 
 
@@ -165,7 +172,7 @@ def row_of(name: str, product: Report, report: Report) -> list[str]:
         waiting = str(kept["rows"] + product["events"] + held)
     talk = "never"
     if product["last_attempt"] is not None:
-        verdict = product["last_verdict"].replace("_", " ")
+        verdict = _VERDICTS[product["last_verdict"]]
         talk = f"{verdict} {since_then(product['last_attempt'], report)}"
     if product["spool"]["quarantined"]:
         talk = f"{talk}, {product['spool']['quarantined']} bad"

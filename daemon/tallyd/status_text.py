@@ -37,6 +37,8 @@ _WHAT = "It sends usage counts of your tools where you allow."
 _BLOCKS = 2
 # Rows and problems that are always shown on a screen, however low it is.
 _LEAST_ROWS, _LEAST_WRONG = 3, 3
+# How a daemon was started, in words.
+_WAYS = {"service": "as a service", "on demand": "on demand", "foreground": "in the foreground"}
 _PLACES = {
     "spool": "spool (dropped)",
     "buckets": "buckets (counted)",
@@ -124,9 +126,10 @@ def _daemon(report: Report) -> str:
     if daemon["running"]:
         cost = ""
         if daemon["rss_bytes"] is not None:
-            cost = f", {daemon['rss_bytes'] / 2**20:.0f} MiB, {daemon['cpu_seconds']:.2f} s of CPU"
+            cost = f", {daemon['rss_bytes'] / 2**20:.0f} MiB, {daemon['cpu_seconds']:.2f} s CPU"
+        way = _WAYS.get(daemon["way"], "running")
         return (
-            f"{daemon['version']}, running for {duration(daemon['uptime_s'])};"
+            f"{daemon['version']} {way}, up {duration(daemon['uptime_s'])};"
             f" process {daemon['pid']}{cost}"
         )
     told = ""

@@ -17,7 +17,7 @@ from tallyd import lock
 from tallyd.status import gather
 
 _DAEMON = {
-    *("running", "pid", "version", "started_at", "uptime_s", "rss_bytes", "cpu_seconds"),
+    *("running", "pid", "version", "way", "started_at", "uptime_s", "rss_bytes", "cpu_seconds"),
     *("problems", "more_problems"),
 }
 _PRODUCT = {

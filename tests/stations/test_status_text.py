@@ -18,7 +18,7 @@ from tallyd.troubles import Problem
 
 _SCREEN = Screen(width=80, height=24)
 # Process 1 is no daemon of ours, so nothing is told of its memory.
-_HOLDER = lock.Holder(1, "daemon", "0.1.0", NOON - 12345, up_s=12345.0)
+_HOLDER = lock.Holder(1, "daemon", "0.1.0", NOON - 12345, way=lock.SERVICE)
 
 
 def _text(
@@ -79,7 +79,7 @@ def test_two_products_that_are_well_fill_one_screen(pipeline: Pipeline):
 
     assert told == [
         "tallyd: all is well. It sends usage counts of your tools where you allow.",
-        "daemon       0.1.0, running for 3 h 25 min; process 1",
+        "daemon       0.1.0 as a service, up 3 h 25 min; process 1",
         "",
         "pipelex: off, decided by default (nobody was asked yet); you were told 0 s ago",
         "  knows      nothing; no id, unless you are identified",
@@ -156,7 +156,8 @@ def test_of_a_product_that_is_asked_for_everything_is_told(pipeline: Pipeline):
         "tallyd-demo: on, decided by default; you were told 0 s ago",
         "  knows      1 row of 1 day, 1 batch to send",
         "  may leave  yes, to 127.0.0.1:8787; next: when tallyd runs",
-        "  last talk  1 h ago to t.example: try later (no answer); none was delivered yet",
+        "  last talk  1 h ago to t.example: kept for later, no answer; none was delivered",
+        "             yet",
         "  set aside  1 malformed file in /home/me/state/spool/tallyd-demo/bad",
         "  lost       2 cap, 1 malformed",
         f"  sent under id {_id(pipeline)}",
@@ -279,4 +280,4 @@ def test_the_uptime_is_told_in_words(pipeline: Pipeline, seconds):
         told = _text(pipeline)
 
     expected = {0: "0.0 s", 59: "59.0 s", 60: "1 min", 3600: "1 h 0 min", 86400: "1 d 0 h"}
-    assert told[1].endswith(f"running for {expected.get(seconds, '400 d 0 h')}; process 1")
+    assert told[1].endswith(f"as a service, up {expected.get(seconds, '400 d 0 h')}; process 1")

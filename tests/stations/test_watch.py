@@ -81,12 +81,12 @@ def test_on_a_terminal_each_report_is_written_over_the_last_and_ctrl_c_ends_it_w
 
 @pytest.mark.slow
 def test_a_change_of_the_terminals_size_is_drawn_at_once_and_nothing_is_wider_or_higher(home):
-    """With an interval of a day: only the change can have drawn it."""
+    """With an interval of a day: only the change can have drawn it. An exported COLUMNS hides no change."""
     tallyd(home, "contract", "add", str(DEMO_CONTRACT))
     day = [*_COMMAND[:-1], "86400"]
     ours, theirs = pty.openpty()
     _resize(ours, 24, 80)
-    environ = environ_of(home, TERM="xterm", NO_COLOR="1")
+    environ = environ_of(home, TERM="xterm", NO_COLOR="1", COLUMNS="80", LINES="24")
     # A session of its own, and this its terminal: who resizes it is heard.
     process = subprocess.Popen(
         [sys.executable, "-c", _WITH_TERMINAL, *day[1:]],

@@ -56,7 +56,10 @@ class Watch:
         if self._is_json:
             print_json_line(report)
             return
-        screen = screen_of(sys.stdout, os.environ)
+        # A variable that is exported stays as it was when the window changes.
+        names = ("COLUMNS", "LINES") if sys.stdout.isatty() else ()
+        environ = {name: text for name, text in os.environ.items() if name not in names}
+        screen = screen_of(sys.stdout, environ)
         if screen.can_redraw:
             print_typeset(self._frame(report, screen), end="")
         else:
