@@ -99,7 +99,11 @@ def _head(report: Report, screen: Screen) -> list[Line]:
 def _wrong(report: Report) -> list[tuple[str, str]]:
     """Everything that is wrong: with what, and what to do about it."""
     found = [(f"the {one['place']}{_of(one['product'])}", one["why"]) for one in report["problems"]]
+    damaged = {name for name, one in report["products"].items() if one["problem"]}
     for one in report["daemon"]["problems"]:
+        if one["duty"] == "contract" and one["product"] in damaged:
+            # Seen from here as well, and told once.
+            continue
         since = unix_of(one["since"])
         long = f", for {age(max(0.0, told_at(report) - since))}" if since is not None else ""
         often = f", {one['times']} times" if one["times"] > 1 else ""

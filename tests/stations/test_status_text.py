@@ -127,7 +127,10 @@ def test_what_is_wrong_comes_right_after_the_first_line_with_what_to_do(pipeline
     (pipeline.home / "config/contracts/broken.toml").write_text("contract = 2\n")
     problem = Problem("intake", "tallyd-demo", "the disk is full; free space", NOON - 600, 3)
 
-    told = _beside_a_daemon(pipeline, [problem])
+    # The daemon met that contract as well: it is told once.
+    met = Problem("contract", "broken", "is a version", NOON, 9)
+
+    told = _beside_a_daemon(pipeline, [problem, met])
 
     assert told[:9] == [
         "tallyd: 2 things are wrong. It sends usage counts of your tools where you allow.",

@@ -37,7 +37,7 @@ COMMANDS = (
     ),
     Command(
         "status",
-        "say what this is, whether it is well, what it knows, where it went, how to end it",
+        "say whether it is well, what it knows, where it went, how to end it",
         "tallyd status\n  tallyd status codegraph --watch",
         {
             "product": {**MAYBE_PRODUCT, "help": "all about this one"},
