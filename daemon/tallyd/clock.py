@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from threading import Lock
 from typing import Protocol
 
 from tallyd.limits import CLOCK_GAP_S, CLOCK_LEAP_S, CLOCK_SETTLE_S
@@ -58,6 +57,8 @@ class Steadiness:
 
     def __init__(self, clock: Clock, last_seen: float | None = None) -> None:
         """`last_seen` is when somebody of ours read the clock last (Unix s), before this process."""
+        from threading import Lock  # noqa: PLC0415 - 1 ms that only a daemon needs, and `status` is quick
+
         self._clock = clock
         self._lock = Lock()
         self._offset = clock.now() - clock.monotonic()

@@ -7,7 +7,6 @@ is lost: nothing is read out of it, since a sum that came from damage would be s
 
 from __future__ import annotations
 
-import calendar
 import os
 import time
 from contextlib import suppress
@@ -48,6 +47,8 @@ def last(paths: Paths) -> tuple[float, Path] | None:
     found = [one for one in _all(paths) if not one.name.endswith(_PARTS[:2])]
     if not found:
         return None
+    import calendar  # noqa: PLC0415 - 1 ms that only a damaged database is worth, and status is quick
+
     newest = max(found)
     try:
         at = time.strptime(newest.name.rpartition(_MARK)[2], _STAMP)

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 
 from tallyd import losses
 from tallyd.batch import Batch
+from tallyd.contract.days import unix_of
 
 if TYPE_CHECKING:
     import sqlite3
+
+# As `wire` renders it, before any value that could hold the same.
+_SENT_AT = b'"sent_at":"'
 
 
 def put(sql: sqlite3.Connection, batch: Batch) -> None:
@@ -97,6 +101,21 @@ def size(sql: sqlite3.Connection, product: str) -> tuple[int, int]:
         "SELECT count(*), coalesce(sum(length(body)), 0) FROM outbox WHERE product = ?", (product,)
     ).fetchone()
     return batches, total
+
+
+def sealed_at(sql: sqlite3.Connection, product: str) -> list[float | None]:
+    """When each batch was frozen (Unix s), oldest first; None where its bytes do not say.
+
+    The bytes are where it stands: `sent_at` is the instant of the freeze, in every protocol.
+    """
+    return [
+        unix_of(bytes(one).decode("ascii", "replace"))
+        for (one,) in sql.execute(
+            "SELECT substr(body, instr(body, :key) + :length, 24) FROM outbox WHERE product = :product"
+            " ORDER BY id",
+            {"product": product, "key": _SENT_AT, "length": len(_SENT_AT)},
+        )
+    ]
 
 
 def holds_any(sql: sqlite3.Connection, product: str) -> bool:

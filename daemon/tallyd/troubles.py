@@ -8,11 +8,8 @@ nothing. Any thread may report. It knowingly remembers nothing: a restarted daem
 
 from __future__ import annotations
 
-import logging
-from threading import Lock
 from typing import TYPE_CHECKING
 
-from tallyd import logs
 from tallyd.contract.frozen import Frozen, replace
 
 if TYPE_CHECKING:
@@ -20,7 +17,14 @@ if TYPE_CHECKING:
 
     from tallyd.clock import Clock
 
-_log = logging.getLogger(__name__)
+
+def _log(level: str, action: str, **said: object) -> None:
+    # Loaded at the first line: `status` knows a Problem and writes no log, and logging takes 3 ms.
+    import logging  # noqa: PLC0415
+
+    from tallyd import logs  # noqa: PLC0415
+
+    getattr(logging.getLogger(__name__), level)(logs.line(action, **said))
 
 
 class Problem(Frozen):
@@ -43,6 +47,8 @@ class Troubles:
     def __init__(
         self, clock: Clock, post: Callable[[Sequence[Problem]], None] = lambda _: None
     ) -> None:
+        from threading import Lock  # noqa: PLC0415 - as in `clock`
+
         self._clock = clock
         self._post = post
         self._now: dict[tuple[str, str], Problem] = {}
@@ -63,7 +69,7 @@ class Troubles:
                 problem = replace(known, why=why, times=known.times + 1)
             self._now[duty, product] = problem
             if known is None:
-                _log.error(logs.line("failing", duty=duty, product=product or None, why=why))
+                _log("error", "failing", duty=duty, product=product or None, why=why)
             self._post(list(self._now.values()))
         return known is None
 
@@ -75,9 +81,7 @@ class Troubles:
         with self._lock:
             known = self._now.pop((duty, product), None)
             if known is not None:
-                _log.info(
-                    logs.line("recovered", duty=duty, product=product or None, times=known.times)
-                )
+                _log("info", "recovered", duty=duty, product=product or None, times=known.times)
                 self._post(list(self._now.values()))
 
     def forget_others(self, products: Collection[str]) -> None:

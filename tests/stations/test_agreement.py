@@ -230,8 +230,8 @@ def test_a_batch_that_waits_is_made_narrower_by_what_is_in_force(pipeline: Pipel
 
 
 def test_status_says_what_waits(pipeline: Pipeline):
-    from tallyd.render import status_text
     from tallyd.status import gather
+    from tallyd.status_text import status_text
 
     with recording() as recorder:
         text = _agreed(pipeline, recorder)

@@ -17,13 +17,17 @@ CONTRACTS = ROOT / "contracts"
 DEMO_CONTRACT = CONTRACTS / "tallyd-demo.toml"
 STUB = ROOT / "client_stub" / "python"
 _PATIENCE_S = 90.0
-# What the shell that runs the tests says about consent must not decide a test.
+# What the shell that runs the tests says about consent, or its terminal, must not decide a test.
 _CLEARED = (
     "DO_NOT_TRACK",
     "TALLYD_DEMO_TELEMETRY",
     "CODEGRAPH_TELEMETRY",
     "CI",
     "TALLYD_CLOCK_AHEAD",
+    "COLUMNS",
+    "LINES",
+    "NO_COLOR",
+    "FORCE_COLOR",
 )
 
 

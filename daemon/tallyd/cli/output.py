@@ -1,4 +1,8 @@
-"""All that tallyd prints: data to stdout, everything else to stderr."""
+"""All that tallyd prints: data to stdout, everything else to stderr.
+
+Text for people may hold what others wrote (names, reasons, paths): whatever in it could steer a terminal is
+spelled out, and so is what the stream's encoding has no place for.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from tallyd.terminal import encodable, printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import NoReturn, TextIO
 
 
 def print_json(result: object) -> None:
@@ -17,9 +23,19 @@ def print_json(result: object) -> None:
     print(json.dumps(result, indent=2))
 
 
+def print_json_line(result: object) -> None:
+    """Data for programs that read one report after another: a line each, there at once."""
+    print(json.dumps(result, separators=(",", ":")), flush=True)
+
+
 def print_lines(lines: Sequence[str]) -> None:
     """Data for people."""
-    print("\n".join(lines), flush=True)
+    print(_safe("\n".join(lines), sys.stdout), flush=True)
+
+
+def print_typeset(text: str, *, end: str = "\n") -> None:
+    """Data for people, as `terminal.typeset` made it for this very stream."""
+    print(text, end=end, flush=True)
 
 
 def print_bytes(content: bytes) -> None:
@@ -30,7 +46,12 @@ def print_bytes(content: bytes) -> None:
 
 def say(text: str, *, end: str = "\n") -> None:
     """What is not data."""
-    print(text, file=sys.stderr, end=end, flush=True)
+    print(_safe(text, sys.stderr), file=sys.stderr, end=end, flush=True)
+
+
+def _safe(text: str, stream: TextIO) -> str:
+    lines = (printable(line) for line in text.split("\n"))
+    return encodable("\n".join(lines), stream.encoding or "ascii")
 
 
 def leave(code: int) -> NoReturn:

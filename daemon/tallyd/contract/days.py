@@ -50,6 +50,14 @@ def instant(unix_s: float) -> str:
     return f"{moment.isoformat(timespec='milliseconds')}Z"
 
 
+def calendar_instant(unix_s: float | None) -> str | None:
+    """As `instant`; None where there is none, or one that no calendar has (others may write files)."""
+    try:
+        return None if unix_s is None else instant(unix_s)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 def is_instant(text: object) -> bool:
     """Whether `text` is an instant in exactly the form that `instant` writes."""
     if not isinstance(text, str) or text.translate(_FIGURES) != "0000-00-00T00:00:00.000Z":

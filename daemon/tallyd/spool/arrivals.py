@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from heapq import nsmallest
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -18,7 +17,7 @@ from tallyd.contract.digest import blake2b
 from tallyd.errors import Malformed, refused
 from tallyd.files import NO_TRAPS
 from tallyd.limits import DELTA_MAX_BYTES, MERGE_TURN_FILES
-from tallyd.spool.directories import link_in
+from tallyd.spool.directories import dropped_at, link_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from tallyd.errors import StateUnusable
     from tallyd.paths import SpoolDirs
 
-# At most 77 characters, of DELTA_NAME_MAX_CHARS.
-_is_delta_name = re.compile(r"\d{13}-\d{1,20}-\d{1,20}-[0-9a-f]{16}\.json", re.ASCII).fullmatch
 # Not the file's fault: this process is out of descriptors, the disk or the memory fails.
 _OUR_FAULT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ENODEV})
 # Gone, or something else by now: whoever writes next makes it anew.
@@ -90,8 +87,7 @@ class NewFiles:
         for place in range(self._taken, len(self._names)):
             self._taken = place + 1
             name = self._names[place]
-            is_good = _is_delta_name(name) is not None
-            yield NewEntry(name, int(name[:13]) / 1000 if is_good else None)
+            yield NewEntry(name, dropped_at(name))
 
     def id_of(self, entry: NewEntry) -> bytes:
         """What stands for product and name in the database: when it was dropped, then 64 bits of hash.

@@ -6,30 +6,41 @@ import os
 import re
 import stat
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from tallyd.ages import Ages, Tally
 from tallyd.contract.frozen import Frozen
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import StateUnusable
 from tallyd.files import make_directory, remove_older
-from tallyd.limits import LEFTOVER_S, WAITING_MAX_NAMES
+from tallyd.limits import LEFTOVER_S, MEASURED_FILES, WAITING_MAX_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from tallyd.paths import Paths, SpoolDirs
 
+_T = TypeVar("_T")
+# At most 77 characters, of DELTA_NAME_MAX_CHARS.
+_is_delta_name = re.compile(r"\d{13}-\d{1,20}-\d{1,20}-[0-9a-f]{16}\.json", re.ASCII).fullmatch
 # What the reason beside a quarantined file is called, after its name.
 WHY = ".why"
 
 
 class SpoolSize(Frozen):
-    """How much waits: complete deltas and their bytes, and quarantined files."""
+    """How much waits, and for how long: complete deltas and their bytes, and quarantined files.
 
-    files: int
-    bytes: int
-    quarantined: int
+    `bytes` is None beyond MEASURED_FILES. Of a directory that cannot be listed everything is None, and
+    `problem` says which that is; "" where all can.
+    """
+
+    files: int | None
+    bytes: int | None
+    quarantined: int | None
+    waiting: Ages | None
+    aside: Ages | None
+    problem: str = ""
 
 
 def prepare(dirs: SpoolDirs) -> None:
@@ -98,11 +109,77 @@ def trap(directory: Path) -> str:
     return ""
 
 
-def measure(dirs: SpoolDirs) -> SpoolSize:
-    """How much waits in the spool. Changes nothing."""
-    waiting = list(_files(dirs.new))
-    bad = sum(1 for path, _ in _files(dirs.bad) if not path.endswith(WHY))
-    return SpoolSize(len(waiting), sum(about.st_size for _, about in waiting), bad)
+def dropped_at(name: str) -> float | None:
+    """The instant in a delta's name, Unix s; None when the name is not in the spool format."""
+    return int(name[:13]) / 1000 if _is_delta_name(name) is not None else None
+
+
+def measure(dirs: SpoolDirs, now: float = 0.0) -> SpoolSize:
+    """How much waits in the spool, and for how long at `now` (Unix s). Changes nothing.
+
+    One pass over each directory. A delta's age is told by its name; of MEASURED_FILES the size is asked
+    for, and the age where the name does not tell: asking all of a flood takes longer than people wait.
+    """
+    problems: list[str] = []
+    new = _told(problems, _measure_new, dirs.new, now) or (None, None, None)
+    bad = _told(problems, _measure_bad, dirs.bad, now) or (None, None)
+    return SpoolSize(new[0], new[1], bad[0], new[2], bad[1], "".join(problems[:1]))
+
+
+def _told(
+    problems: list[str], look: Callable[[Path, float], _T], directory: Path, now: float
+) -> _T | None:
+    """What a look at a directory finds; None, and a word among the problems, where it cannot be listed."""
+    try:
+        return look(directory, now)
+    except OSError as error:
+        problems.append(f"{directory} cannot be listed: {error.strerror}; make it yours")
+        return None
+
+
+def _measure_new(directory: Path, now: float) -> tuple[int, int | None, Ages]:
+    """(files, their bytes, their ages) of `new/`. Raises OSError."""
+    tally, files, size = Tally(now), 0, 0
+    for entry in _entries(directory):
+        at = dropped_at(entry.name)
+        about = _stat(entry) if files < MEASURED_FILES else None
+        files += 1
+        if about is not None:
+            size += about.st_size
+            at = about.st_mtime if at is None else at
+        tally.add(at)
+    return files, size if files <= MEASURED_FILES else None, tally.ages()
+
+
+def _measure_bad(directory: Path, now: float) -> tuple[int, Ages]:
+    """(files, their ages) of `bad/`. Raises OSError."""
+    tally, files = Tally(now), 0
+    for entry in _entries(directory):
+        if not entry.name.endswith(WHY):
+            about = _stat(entry) if files < MEASURED_FILES else None
+            files += 1
+            tally.add(None if about is None else about.st_mtime)
+    return files, tally.ages()
+
+
+def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+    """What is in a directory; nothing where there is none, or behind a link. Raises OSError."""
+    if link_in(directory) is not None:
+        return
+    try:
+        listing = os.scandir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with listing as entries:
+        yield from entries
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """What the system says of a file; None when it is gone."""
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError:
+        return None
 
 
 def link_in(directory: Path) -> Path | None:

@@ -49,7 +49,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         " finished day at a time.",
         epilog="examples:\n"
         "  tallyd demo                     see the whole flow on this machine, in a minute\n"
-        "  tallyd status                   what runs, who decided, what waits, what left\n"
+        "  tallyd status                   is it well, what does it know, where did it go\n"
         "  tallyd preview codegraph        the exact body that would be sent next\n"
         "  tallyd off codegraph            no more of it, and what was not sent is deleted\n"
         "  DO_NOT_TRACK=1 your-tool        counts nothing, whatever else is set\n",

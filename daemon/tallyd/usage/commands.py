@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from tallyd.usage.service_commands import SERVICE_COMMANDS
-from tallyd.usage.words import ALL, CHECK, CONTRACT, JSON, MAYBE_PRODUCT, OUTPUT, PRODUCT, Command
+from tallyd.usage.words import (
+    ALL,
+    CHECK,
+    CONTRACT,
+    JSON,
+    MAYBE_PRODUCT,
+    OUTPUT,
+    PRODUCT,
+    Command,
+    interval_s,
+)
 
 COMMANDS = (
     Command(
@@ -27,9 +37,19 @@ COMMANDS = (
     ),
     Command(
         "status",
-        "say what runs, who decided, what waits and what left",
-        "tallyd status --json",
-        {"--json": JSON},
+        "say whether it is well, what it knows, where it went, how to end it",
+        "tallyd status\n  tallyd status codegraph --watch",
+        {
+            "product": {**MAYBE_PRODUCT, "help": "all about this one"},
+            "--json": {**JSON, "help": "print JSON, every key as docs/status.md says"},
+            "--watch": {
+                "metavar": "SECONDS",
+                "nargs": "?",
+                "type": interval_s,
+                "const": 2.0,
+                "help": "again and again, every 2 s or so many, until Ctrl-C",
+            },
+        },
     ),
     Command(
         "flush",

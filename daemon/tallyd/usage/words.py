@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from typing import Any
 
 from tallyd.contract.frozen import Frozen
@@ -22,6 +23,10 @@ DRY_RUN: dict[str, Any] = {
 JSON: dict[str, Any] = {"action": "store_true", "help": "print JSON"}
 
 
+# Faster than anybody reads, slower than it changes.
+_INTERVAL_S = (0.1, 86400.0)
+
+
 class Command(Frozen):
     """A command: its words, what it does, an example, and argparse's words for each argument.
 
@@ -40,3 +45,17 @@ def count(text: str) -> int:
     if number < 1:
         raise ValueError(text)
     return number
+
+
+def interval_s(text: str) -> float:
+    """The seconds of `--watch`. Raises what argparse turns into wrong usage."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not _INTERVAL_S[0] <= seconds <= _INTERVAL_S[1]:
+        raise ArgumentTypeError(
+            f"{text!r} is no number of seconds from {_INTERVAL_S[0]:g} to {_INTERVAL_S[1]:g};"
+            " a product's name comes before --watch"
+        )
+    return seconds
