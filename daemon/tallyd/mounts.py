@@ -28,20 +28,30 @@ _TABLE_MAX_BYTES: Final = 16 * 1024 * 1024
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 _NETWORK: Final = frozenset(
-    "nfs nfs3 nfs4 cifs smb3 smbfs smb2 ncpfs novfs afs kafs auristorfs coda ceph lustre glusterfs beegfs"
-    " orangefs pvfs2 gpfs mmfs panfs gfs gfs2 ocfs2 afpfs webdav ftp davfs".split()
+    (
+        *("nfs", "nfs3", "nfs4", "cifs", "smb3", "smbfs", "smb2", "ncpfs", "novfs", "afs"),
+        *("kafs", "auristorfs", "coda", "ceph", "lustre", "glusterfs", "beegfs", "orangefs"),
+        *("pvfs2", "gpfs", "mmfs", "panfs", "gfs", "gfs2", "ocfs2", "afpfs", "webdav", "ftp"),
+        *("davfs",),
+    )
 )
 # Shared by the machine that this one runs in: 9p and drvfs are WSL's, the rest a virtual machine's.
 _OF_THE_HOST: Final = frozenset(
-    "9p drvfs vboxsf virtiofs prl_fs prl_vboxsf vmhgfs acfs fakeowner grpcfuse lofs".split()
+    (
+        *("9p", "drvfs", "vboxsf", "virtiofs", "prl_fs", "prl_vboxsf", "vmhgfs", "acfs"),
+        *("fakeowner", "grpcfuse", "lofs"),
+    )
 )
 _OVERLAY: Final = frozenset({"overlay", "overlayfs", "aufs", "fuse-overlayfs"})
 _MEMORY: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 # FUSE file systems that nobody writes into but through this mount. Any other may be at the other end
 # of a network: sshfs, s3fs, rclone, gcsfuse.
 _LOCAL_FUSE: Final = frozenset(
-    "fuseblk encfs gocryptfs cryfs ntfs-3g ntfs exfat bindfs mergerfs ext2 fuse2fs squashfuse ecryptfs"
-    " lxcfs zfs-fuse apfs apfs-fuse".split()
+    (
+        *("fuseblk", "encfs", "gocryptfs", "cryfs", "ntfs-3g", "ntfs", "exfat", "bindfs"),
+        *("mergerfs", "ext2", "fuse2fs", "squashfuse", "ecryptfs", "lxcfs", "zfs-fuse", "apfs"),
+        *("apfs-fuse",),
+    )
 )
 
 

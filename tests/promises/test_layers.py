@@ -16,7 +16,7 @@ _ALONE = {
     "sqlite3.connect": {"store"},
     "watchfiles": {"wakeups"},
     "httpx": {"transport"},
-    "psutil": {"status"},
+    "psutil": {"status", "mounts", "doctor"},
     "time.time": {"clock"},
     "print": {"cli"},
 }

@@ -12,11 +12,11 @@ from tallyd.errors import NotRegistered, SettingsError
 from tallyd.product import decide, look_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tallyd.contract import Contract
     from tallyd.contract.consent import Consent
-    from tallyd.doctor.finding import Scene
+    from tallyd.doctor.scene import Scene
     from tallyd.product import ProductView
 
 
@@ -95,7 +95,7 @@ def _disagreement(scene: Scene, contract: Contract, view: ProductView) -> Iterat
 
 
 def _decided(
-    scene: Scene, contract: Contract, environ: object, *, may_enable: bool
+    scene: Scene, contract: Contract, environ: Mapping[str, str], *, may_enable: bool
 ) -> Consent:
     around = scene.around
     choice = choices.read_choice(contract, around.paths, around.environ)

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tallyd.doctor.finding import Scene
+    from tallyd.doctor.scene import Scene
     from tallyd.mounts import Place
     from tallyd.paths import Paths
 
-_MOVE = "keep the state on a disk of this machine: set XDG_STATE_HOME or TALLYD_HOME to a place there"
+_MOVE = (
+    "keep the state on a disk of this machine: set XDG_STATE_HOME or TALLYD_HOME to a place there"
+)
 
 
 def check_mounts(scene: Scene) -> Iterator[Finding]:
@@ -52,7 +54,9 @@ def check_room(scene: Scene) -> Iterator[Finding]:
         fix = "free space on it; what tallyd keeps goes with: tallyd off PRODUCT"
         yield Finding("room", Level.PROBLEM, f"{where} is full: {_free(place)}", fix)
     elif place.free_bytes is not None and place.free_bytes < RESERVE_ROOM * RESERVE_BYTES:
-        yield Finding("room", Level.WARNING, f"{where} is nearly full: {_free(place)}", "free space")
+        yield Finding(
+            "room", Level.WARNING, f"{where} is nearly full: {_free(place)}", "free space"
+        )
     else:
         yield Finding("room", Level.OK, f"{where}: {_free(place)}")
     if paths.database.exists() and not reserve.is_whole(paths):

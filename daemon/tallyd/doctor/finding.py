@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from tallyd.contract.frozen import Frozen
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from tallyd.lock import Holder
-    from tallyd.product import Surroundings
-
 
 class Level(Enum):
-    """How bad it is, the worst last; from `warning` on something is to be mended."""
+    """How bad it is, the worst last; from `WARNING` on something is to be mended."""
 
     OK = "ok"
     NOTE = "note"  # good to know, and right so
@@ -35,24 +28,3 @@ class Finding(Frozen):
     level: Level
     what: str
     fix: str = ""
-
-
-class Scene(Frozen):
-    """What every check looks at: where things lie, this shell, the time (Unix s), who holds the lock.
-
-    `service` is the environment of the running daemon; None without one, or where it does not show.
-    """
-
-    around: Surroundings
-    now: float
-    holder: Holder | None
-    service: Mapping[str, str] | None
-
-    @property
-    def has_daemon(self) -> bool:
-        """Whether a daemon, and no passing command, holds the lock."""
-        return self.holder is not None and self.holder.role == "daemon"
-
-
-# A family of checks: looks, changes nothing, and says what it saw.
-Check = "Callable[[Scene], Iterable[Finding]]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallyd import files, spool
@@ -13,9 +14,7 @@ from tallyd.limits import LEFTOVER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-    from tallyd.doctor.finding import Scene
+    from tallyd.doctor.scene import Scene
     from tallyd.paths import SpoolDirs
 
 _WHY = ".why"
@@ -94,8 +93,6 @@ def _quarantine(product: str, dirs: SpoolDirs) -> Iterator[Finding]:
 
 
 def _reason(file: str) -> str:
-    from pathlib import Path  # noqa: PLC0415 - the name is needed for types above
-
     try:
         content = files.read_regular(Path(file), _WHY_MAX_BYTES)
     except (OSError, ValueError):
