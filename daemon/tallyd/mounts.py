@@ -39,7 +39,7 @@ _NETWORK: Final = frozenset(
 _OF_THE_HOST: Final = frozenset(
     (
         *("9p", "drvfs", "vboxsf", "virtiofs", "prl_fs", "prl_vboxsf", "vmhgfs", "acfs"),
-        *("fakeowner", "grpcfuse", "lofs"),
+        *("fakeowner", "grpcfuse"),
     )
 )
 _OVERLAY: Final = frozenset({"overlay", "overlayfs", "aufs", "fuse-overlayfs"})
@@ -49,8 +49,7 @@ _MEMORY: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 _LOCAL_FUSE: Final = frozenset(
     (
         *("fuseblk", "encfs", "gocryptfs", "cryfs", "ntfs-3g", "ntfs", "exfat", "bindfs"),
-        *("mergerfs", "ext2", "fuse2fs", "squashfuse", "ecryptfs", "lxcfs", "zfs-fuse", "apfs"),
-        *("apfs-fuse",),
+        *("ext2", "fuse2fs", "squashfuse", "lxcfs", "zfs-fuse", "apfs", "apfs-fuse"),
     )
 )
 
@@ -129,8 +128,8 @@ def choose(place: Place) -> Choice:
     if place.is_read_only:
         return Choice(Way.WAIT, f"{kind} is read-only here: nothing can be taken out")
     if place.is_full:
-        of = "inode" if place.free_inodes == 0 else "byte"
-        return Choice(Way.WAIT, f"{kind} has no free {of}: nothing can be taken out")
+        lacks = "has no inode left" if place.free_inodes == 0 else "is full"
+        return Choice(Way.WAIT, f"{kind} {lacks}: nothing can be taken out")
     match place.mount.source_kind:
         case SourceKind.NETWORK:
             return Choice(Way.POLL, f"{kind}: no event tells of what another machine writes")

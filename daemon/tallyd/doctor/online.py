@@ -14,9 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-from urllib.request import (
-    proxy_bypass_environment,  # type: ignore[attr-defined]  # typeshed leaves it out
-)
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # no stub
 
 import anyio
 

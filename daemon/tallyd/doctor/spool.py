@@ -14,6 +14,7 @@ from tallyd.limits import LEFTOVER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     from tallyd.doctor.scene import Scene
     from tallyd.paths import SpoolDirs
 
