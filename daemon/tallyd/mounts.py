@@ -117,7 +117,24 @@ class Choice(Frozen):
 def look_at_place(path: Path) -> Place:
     """The file system that `path` lies on, or the nearest directory above it that is there. Never raises."""
     real = _nearest(os.path.realpath(path))
-    mount = covering(real, read_table())
+    return _place(real, read_table().covering(real))
+
+
+def choose_each(paths: Iterable[Path]) -> dict[Path, tuple[Mount, Choice]]:
+    """The mount and the choice for each of many paths; the table is read once, each mount asked once."""
+    table = read_table()
+    choices: dict[Mount, Choice] = {}
+    found = {}
+    for path in paths:
+        real = _nearest(os.path.realpath(path))
+        mount = table.covering(real)
+        if mount not in choices:
+            choices[mount] = choose(_place(real, mount))
+        found[path] = mount, choices[mount]
+    return found
+
+
+def _place(real: str, mount: Mount) -> Place:
     is_read_only, free_bytes, free_inodes = _room(real)
     return Place(real, mount, mount.is_read_only or is_read_only, free_bytes, free_inodes)
 
@@ -143,48 +160,50 @@ def choose(place: Place) -> Choice:
             return Choice(Way.WATCH, f"{kind} tells of every arrival")
 
 
-def read_table() -> list[Mount]:
-    """Every mount that this process sees, in the order of the table; nothing where there is no table."""
+class Table:
+    """Every mount that a process sees, in the order of the kernel's table."""
+
+    def __init__(self, mounts: Sequence[Mount]) -> None:
+        self.mounts = mounts
+        numbers = {one.number for one in mounts}
+        # Two on one point: the later is mounted on the earlier, whose number it names.
+        self._on = {(one.above, one.point): one for one in mounts}
+        self._root: Mount | None = None
+        for one in mounts:
+            if one.point == "/" and one.number >= 0 and one.above not in numbers - {one.number}:
+                self._root = one
+
+    def covering(self, path: str) -> Mount:
+        """The mount on which an absolute `path` without links lies.
+
+        From the root down, as the kernel walks: a mount hides what was mounted below its point
+        before. Without the lines that lead there, the one with the longest point, the later of two.
+        """
+        if self._root is None:
+            found = [one for one in self.mounts if _is_below(path, one.point)]
+            # Of equal keys `max` takes the first.
+            return max(reversed(found), key=lambda one: len(one.point), default=Mount("", "", ""))
+        at, crossed = self._root, set()
+        for point in _points(path):
+            while (there := self._on.get((at.number, point))) and there.number not in crossed:
+                crossed.add(there.number)
+                at = there
+        return at
+
+
+def read_table() -> Table:
+    """The mounts that this process sees; none where nobody tells of them."""
     try:
         with open(_TABLE, "rb") as file:
             return parse_table(file.read(_TABLE_MAX_BYTES))
     except OSError:
-        return _elsewhere()
+        return Table(_elsewhere())
 
 
-def parse_table(content: bytes) -> list[Mount]:
+def parse_table(content: bytes) -> Table:
     """The mounts of a mountinfo text; a line that is none is left out."""
     lines = os.fsdecode(content).split("\n")
-    return [mount for line in lines if (mount := _parse(line)) is not None]
-
-
-def covering(path: str, table: Sequence[Mount]) -> Mount:
-    """The mount on which an absolute `path` without links lies.
-
-    From the root down, as the kernel walks: a mount hides what was mounted below its point before.
-    Without the lines that lead there, the one with the longest point, the later of two.
-    """
-    numbers = {one.number for one in table}
-    below: dict[tuple[int, str], Mount] = {}
-    for one in table:
-        # Two on one point: the later is mounted on the earlier, whose number it names.
-        below[one.above, one.point] = one
-    roots = [
-        one
-        for one in table
-        if one.point == "/" and one.number >= 0 and one.above not in numbers - {one.number}
-    ]
-    if not roots:
-        found = [one for one in table if _is_below(path, one.point)]
-        # Of equal keys `max` takes the first.
-        return max(reversed(found), key=lambda one: len(one.point), default=Mount("", "", ""))
-    at = roots[-1]
-    crossed = set()
-    for point in _points(path):
-        while (there := below.get((at.number, point))) is not None and there.number not in crossed:
-            crossed.add(there.number)
-            at = there
-    return at
+    return Table([mount for line in lines if (mount := _parse(line)) is not None])
 
 
 def _points(path: str) -> Iterable[str]:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.disks import bound, fill, overlay, small_disk
 from tallyd import mounts
-from tallyd.mounts import Choice, Mount, Place, Way, choose, covering, look_at_place, parse_table
+from tallyd.mounts import Choice, Mount, Place, Way, choose, look_at_place, parse_table
 
 # From real machines: a laptop with NFS and a phone's sshfs, WSL 2, a container, a virtual machine.
 _TABLE = rb"""
@@ -39,7 +39,7 @@ _ROOMY = 1 << 40
 
 
 def _chosen(path: str, **changes: object) -> Choice:
-    mount = covering(path, parse_table(_TABLE))
+    mount = parse_table(_TABLE).covering(path)
     place = Place(path, mount, mount.is_read_only, _ROOMY, 1 << 20)
     return choose(Place(**{**place.as_dict(), **changes}))
 
@@ -118,7 +118,7 @@ def test_an_unknown_type_is_watched_and_the_timer_finds_the_rest():
     ],
 )
 def test_a_mount_points_name_is_read_as_the_kernel_writes_it(line, point):
-    assert [one.point for one in parse_table(line)] == [point]
+    assert [one.point for one in parse_table(line).mounts] == [point]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_mount_points_name_is_read_as_the_kernel_writes_it(line, point):
     ],
 )
 def test_a_line_that_is_none_is_left_out(line):
-    assert parse_table(line) == []
+    assert parse_table(line).mounts == []
 
 
 def _at(path: str, *lines: str) -> str:
@@ -140,7 +140,7 @@ def _at(path: str, *lines: str) -> str:
         f"{number} {above} 0:{number} / {point} rw - {kind} s rw"
         for number, above, point, kind in map(str.split, lines)
     )
-    return covering(path, parse_table(text.encode())).kind
+    return parse_table(text.encode()).covering(path).kind
 
 
 def test_the_longest_point_wins_and_a_name_that_only_begins_alike_is_another():
@@ -172,8 +172,8 @@ def test_a_table_that_leads_in_a_circle_is_walked_to_an_end():
 
 @given(st.binary(max_size=400), st.text(max_size=30))
 def test_no_table_and_no_path_breaks_it(content, path):
-    covering(f"/{path}", parse_table(content))
-    covering("/a/b", parse_table(content.replace(b"x", b" - ")))
+    parse_table(content).covering(f"/{path}")
+    parse_table(content.replace(b"x", b" - ")).covering("/a/b")
 
 
 @pytest.mark.slow
@@ -189,7 +189,7 @@ def test_the_walk_finds_the_mount_that_the_kernel_says_a_path_is_on(tmp_path):
         stack.enter_context(bound(first / "plain", inner))
         places = [tmp_path, first, inner, first / "plain", tmp_path / "bound/inner", lower / "deep"]
         table = mounts.read_table()
-        found = [covering(os.path.realpath(one), table).number for one in places]
+        found = [table.covering(os.path.realpath(one)).number for one in places]
 
         assert found == [_number_of(one) for one in places]
         assert len(set(found)) == 5

@@ -37,11 +37,10 @@ def small_disk(place: Path, size: str = "24m") -> Iterator[Path]:
 
 @contextmanager
 def overlay(place: Path) -> Iterator[Path]:
-    """An overlay at `place`, with a lower directory that holds `below`, as a container has one."""
+    """An overlay at `place`, as a container has one; its lower layer is `<place>-lower`, if that is there."""
     layers = [place.with_name(f"{place.name}-{one}") for one in ("lower", "upper", "work")]
     for one in (place, *layers):
-        one.mkdir()
-    (layers[0] / "below").mkdir()
+        one.mkdir(exist_ok=True)
     options = ",".join(
         f"{name}={one}"
         for name, one in zip(("lowerdir", "upperdir", "workdir"), layers, strict=True)

@@ -8,7 +8,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from tallyd import __version__
+from tallyd import __version__, installation
 from tallyd.doctor.finding import Finding, Level
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from tallyd.doctor.scene import Scene
 
-# What https://bford.info/cachedir/ asks of whoever keeps a directory that may be swept.
-_CACHE_TAG = "CACHEDIR.TAG"
-_CACHE_NAMES = (".cache", "Caches")
 _DIST = re.compile(r"tallyd-([0-9][0-9A-Za-z.+!]*)\.dist-info")
 _FIRST_LINE_MAX_BYTES = 512
 # Directories of a PATH; more is somebody's mistake, and each may be on a slow disk.
@@ -28,8 +25,8 @@ _PATH_MAX = 200
 def check(scene: Scene) -> Iterator[Finding]:
     """Its environment, then every other `tallyd` that this shell would find."""
     where = f"tallyd {__version__} in {sys.prefix}, by Python {sys.version.split()[0]}"
-    if (cache := cache_above(sys.prefix)) is not None:
-        what = f"{where}: that is below the cache {cache}, and may be swept any day"
+    if why := installation.why_ephemeral():
+        what = f"{where}: {why}, and may be swept any day"
         fix = 'install it to stay: "uv tool install tallyd" or "pipx install tallyd"'
         yield Finding("program", Level.WARNING, what, fix)
     else:
@@ -41,18 +38,6 @@ def check(scene: Scene) -> Iterator[Finding]:
         what = f"another tallyd is on PATH: {file}, {version or 'of unknown version'}"
         fix = f"keep one; this one is upgraded, or the other removed: {shlex.quote(file)}"
         yield Finding("program", Level.WARNING if version else Level.NOTE, what, fix)
-
-
-def cache_above(directory: str) -> str | None:
-    """The cache that `directory` lies in, by its own word or by its name; None when in none."""
-    while True:
-        is_named = os.path.basename(directory) in _CACHE_NAMES
-        if is_named or os.path.isfile(os.path.join(directory, _CACHE_TAG)):
-            return directory
-        above = os.path.dirname(directory)
-        if above == directory:
-            return None
-        directory = above
 
 
 def _others(environ: Mapping[str, str]) -> list[tuple[str, str]]:
