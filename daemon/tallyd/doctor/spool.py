@@ -43,10 +43,11 @@ def check(scene: Scene) -> Iterator[Finding]:
         yield from _leftovers(product, dirs, scene.now)
         yield from _quarantine(product, dirs)
     if waiting and not scene.has_daemon:
-        what = f"{waiting} files wait in the spool, and no daemon runs"
+        some = "1 file waits" if waiting == 1 else f"{waiting} files wait"
+        what = f"{some} in the spool, and no daemon runs"
         yield Finding("spool", Level.WARNING, what, 'tallyd flush, or let one run: "tallyd run"')
     else:
-        yield Finding("spool", Level.OK, f"{len(products)} products, {waiting} files wait")
+        yield Finding("spool", Level.OK, f"of {len(products)} products, {waiting} files wait")
 
 
 def _directory(place: Path, *, may_be_link: bool = False) -> Iterator[Finding]:
@@ -74,7 +75,10 @@ def _leftovers(product: str, dirs: SpoolDirs, now: float) -> Iterator[Finding]:
         return
     old = [one for one in _entries(dirs.tmp) if now - _changed_at(one) > LEFTOVER_S]
     if old:
-        what = f"{product}: {len(old)} files in {dirs.tmp} were left by killed writers"
+        some = f"1 file in {dirs.tmp} was left by a killed writer"
+        if len(old) > 1:
+            some = f"{len(old)} files in {dirs.tmp} were left by killed writers"
+        what = f"{product}: {some}"
         yield Finding("spool", Level.NOTE, what, "a running daemon sweeps them")
 
 
@@ -88,7 +92,8 @@ def _quarantine(product: str, dirs: SpoolDirs) -> Iterator[Finding]:
         return
     told = "; ".join(f"{one.name}: {_reason(f'{one.path}{_WHY}')}" for one in bad[-_TOLD:])
     more = f", the newest {_TOLD}" if len(bad) > _TOLD else ""
-    what = f"{product}: {len(bad)} files were set aside as no deltas{more}: {told}"
+    some = "1 file was" if len(bad) == 1 else f"{len(bad)} files were"
+    what = f"{product}: {some} set aside, malformed{more}: {told}"
     fix = f"tell {product}'s maintainer; then: rm -r {_quoted(dirs.bad)}/*"
     yield Finding("spool", Level.WARNING, what, fix)
 
