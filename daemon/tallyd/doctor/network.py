@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tallyd.contract.frozen import Frozen
+from tallyd.contract.frozen import Frozen, replace
 from tallyd.contract.policy_grammar import LOOPBACK, host_of
 from tallyd.doctor.finding import Finding, Level
 from tallyd.errors import TallydError
@@ -42,15 +42,21 @@ class Endpoint(Frozen):
 
 
 def endpoints(scene: Scene) -> list[Endpoint]:
-    """One for each origin of a product whose consent is on; of no other is anything asked."""
+    """One for each origin of a product whose consent is on; of no other is anything asked.
+
+    On by this shell and, where a daemon runs, by its environment too.
+    """
+    seen = [scene.around]
+    if scene.service is not None:
+        seen.append(replace(scene.around, environ=scene.service))
     found: dict[str, list[str]] = {}
     for name in scene.around.registry.products():
         try:
-            view = look_at(name, scene.around, scene.now)
+            views = [look_at(name, around, scene.now) for around in seen]
         except TallydError:
             continue
-        if view.consent.is_on:
-            parts = urlsplit(view.endpoint)
+        if all(view.consent.is_on for view in views):
+            parts = urlsplit(views[0].endpoint)
             found.setdefault(f"{parts.scheme}://{parts.netloc}", []).append(name)
     return [Endpoint(url, tuple(names)) for url, names in found.items()]
 
