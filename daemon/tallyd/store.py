@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -196,7 +197,10 @@ def examine(paths: Paths, patience_s: float, *, is_held: bool) -> str | None:
     """
     file = paths.database
     try:
-        if file.stat().st_size == 0:
+        about = file.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise _damaged(file, "is no regular file")
+        if about.st_size == 0:
             return None
         # A reader makes the log and its index where there are none, and leaves them. Without a log
         # and a writer the file stands still, and can be taken as it is.

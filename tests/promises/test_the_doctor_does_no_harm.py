@@ -208,6 +208,17 @@ def test_everything_damaged_at_once_is_told_piece_by_piece(home):
     told = {check for check, _, _ in wrong(findings)}
     assert code == 1
     assert {"consent", "spool", "lock", "database", "proxy", "trust", "clock"} <= told
+    # What mends it must not reach through a link.
+    fixes = [fix for _, _, fix in wrong(findings)]
+    assert [one for one in fixes if re.match("chmod", one) and "state/spool" not in one] == [
+        f"chmod 700 {state}"
+    ]
+    assert f"{state}/spool/tallyd-demo is a link; nothing is read there" in [
+        what for _, what, _ in wrong(findings)
+    ]
+    assert f"{state}/tallyd.db is damaged: is no regular file" in [
+        what for _, what, _ in wrong(findings)
+    ]
 
 
 def test_a_lock_full_of_lies_breaks_nothing(home):

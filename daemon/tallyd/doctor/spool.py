@@ -33,8 +33,10 @@ def check(scene: Scene) -> Iterator[Finding]:
     for one in (paths.state, paths.spools):
         yield from _directory(one, may_be_link=one == paths.state)
     for one in (paths.database, paths.lock):
-        yield from _mode(one, 0o600)
-    waiting, products = 0, spool.products_with_spool(paths)
+        if one.is_file() and not one.is_symlink():
+            yield from _mode(one, 0o600)
+    dropping = spool.products_with_spool(paths)
+    waiting, products = 0, sorted({*dropping, *scene.around.registry.products()})
     for product in products:
         dirs = paths.spool(product)
         for one in (dirs.new.parent, dirs.new, dirs.tmp, dirs.bad):
@@ -47,7 +49,7 @@ def check(scene: Scene) -> Iterator[Finding]:
         what = f"{some} in the spool, and no daemon runs"
         yield Finding("spool", Level.WARNING, what, 'tallyd flush, or let one run: "tallyd run"')
     else:
-        yield Finding("spool", Level.OK, f"of {len(products)} products, {waiting} files wait")
+        yield Finding("spool", Level.OK, f"of {len(dropping)} products, {waiting} files wait")
 
 
 def _directory(place: Path, *, may_be_link: bool = False) -> Iterator[Finding]:
