@@ -15,12 +15,14 @@ from support.deltas import delta, drop
 from support.disks import bound, fill, small_disk
 from support.doctor import doctor, looked, of, register, wrong
 from support.pipeline import Pipeline
-from support.processes import daemon, environ_of, status, tallyd, wait_for
-from tallyd import __version__
+from support.processes import background, daemon, environ_of, status, tallyd, wait_for
+from support.tools import need
+from tallyd import __version__, installation
 from tallyd import doctor as the_doctor
 from tallyd.doctor import Finding, Level, disk, network
 from tallyd.limits import MADE_AFTER, SILENT_AFTER_S
 from tallyd.mounts import Mount, Place
+from tallyd.supervisor import unit
 
 _NEVER = "/nowhere/is/here"
 
@@ -461,9 +463,9 @@ def test_no_linger_is_right_and_said_to_be(home, tmp_path):
     (tmp_path / "run/systemd").mkdir(parents=True)
     (tmp_path / "run/systemd/private").touch()
 
-    assert of(
-        looked(home, XDG_RUNTIME_DIR=str(tmp_path / "run"), USER="nobody-here"), "service"
-    ) == [
+    assert of(looked(home, XDG_RUNTIME_DIR=str(tmp_path / "run"), USER="nobody-here"), "service")[
+        1:
+    ] == [
         ("ok", "systemd's user manager runs", ""),
         ("ok", "linger is off, and right so: nothing is counted while nobody is logged in", ""),
     ]
@@ -474,7 +476,95 @@ def test_a_user_name_that_is_a_path_is_not_followed(home, tmp_path):
     (tmp_path / "run/systemd/private").touch()
     findings = looked(home, XDG_RUNTIME_DIR=str(tmp_path / "run"), USER="../../../../tmp")
 
-    assert "linger is off" in of(findings, "service")[1][1]
+    assert "linger is off" in of(findings, "service")[2][1]
+
+
+def _unit(home: Path, *command: str, told: str = "", mark: bool = True) -> Path:
+    file = home / ".config/systemd/user/tallyd.service"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    words = " ".join(command)
+    file.write_text(f"{unit.MARK if mark else '#'}\n[Service]\nExecStart={words}\n{told}")
+    return file
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="the unit is systemd's")
+def test_a_service_whose_program_is_gone_or_another_is_to_install_again(home):
+    gone = _unit(home, "/nowhere/python", "-I", "-m", "tallyd", "run")
+    told_gone = wrong(looked(home))
+    _unit(home, "/bin/sh", "run", told=f'Environment="TALLYD_HOME={home}"\n')
+    told_other = wrong(looked(home))
+
+    assert told_gone == [
+        ("service", f"{gone} starts /nowhere/python, which is gone", "tallyd service install")
+    ]
+    assert told_other == [
+        (
+            "service",
+            f"{gone} starts /bin/sh; this is {sys.executable}",
+            "tallyd service install, by the tallyd that is to stay",
+        ),
+        (
+            "service",
+            f"{gone} is there, and no daemon runs",
+            "tallyd service start; tallyd service logs",
+        ),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "darwin", reason="the unit is systemd's")
+def test_a_service_that_works_in_another_home_is_told_and_one_that_is_stopped_is_a_note(home):
+    register(home)
+    mine = installation.command()
+    file = _unit(home, *mine, "run", told="Environment=TALLYD_HOME=/elsewhere\n")
+    with daemon(home):
+        elsewhere = looked(home)
+        _unit(home, *mine, "run", told=f"Environment=TALLYD_HOME={home}\n", mark=False)
+        here = looked(home)
+    (home / "state/stopped").touch()
+    stopped = looked(home)
+
+    assert wrong(elsewhere) == [
+        (
+            "service",
+            f"TALLYD_HOME is {home} in this shell, and /elsewhere in the service",
+            "tallyd service install, in the shell that is right",
+        )
+    ]
+    assert of(here, "service")[:2] == [
+        (
+            "note",
+            f'{file} was not written by "tallyd service install"',
+            "it stays as it is; remove it to have ours",
+        ),
+        ("ok", f"systemd starts it by {file}", ""),
+    ]
+    assert of(here, "service")[-1] == (
+        "ok",
+        "the running daemon: nothing holds it down: a shell started it, or a host",
+        "",
+    )
+    assert (wrong(stopped), of(stopped, "service")[1]) == (
+        [],
+        ("note", 'the service was stopped, by "tallyd service stop"', "tallyd service start"),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/ns/mnt").exists(), reason="namespaces are Linux")
+def test_what_the_kernel_says_of_the_running_daemon_is_told(home):
+    register(home)
+    log = home / "daemon.log"
+    held = (need("setpriv"), "--no-new-privs", need("unshare"), "-m")
+    with background(
+        *(*held, sys.executable, "-m", "tallyd", "run"),
+        environ=environ_of(home),
+        log=log,
+        until="action=daemon_started",
+    ):
+        told = of(looked(home), "service")
+
+    assert told[-1][1] == "the running daemon: it can gain no rights, it has mounts of its own"
 
 
 def test_another_tallyd_on_path_is_told_with_its_version_and_not_run(home):
