@@ -246,6 +246,35 @@ def test_a_lock_full_of_lies_breaks_nothing(home):
         assert code == 1
 
 
+def test_the_environment_of_a_process_that_does_not_hold_the_lock_is_nobodys(home):
+    """A number in a file may be another program's by now: what it was told decides nothing."""
+    lock = home / "state/daemon.lock"
+    lock.parent.mkdir()
+    lock.touch()
+    paths = Paths.locate({"TALLYD_HOME": str(home)})
+    around = Surroundings(paths, Registry(paths), {})
+    holder = "import fcntl,sys; f=open(sys.argv[1]); fcntl.flock(f,2); print(flush=True); input()"
+    other = [sys.executable, "-c", "input()"]
+    with (
+        subprocess.Popen(other, stdin=subprocess.PIPE, env={"DO_NOT_TRACK": "1"}) as stranger,
+        subprocess.Popen(
+            [sys.executable, "-c", holder, str(lock)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"MINE": "1"},
+        ) as process,
+    ):
+        process.stdout.readline()
+        seen = []
+        for pid in (stranger.pid, process.pid):
+            lock.write_text(f'{{"pid": {pid}, "role": "daemon", "version": "1", "started_at": 1}}')
+            seen.append(look_around(around, time.time()).service)
+        for one in (process, stranger):
+            one.communicate(b"\n")
+
+    assert (seen[0], dict(seen[1] or {}).get("MINE")) == (None, "1")
+
+
 @pytest.mark.parametrize("state", ["a file", "unreadable", "a link to nowhere", "a link"])
 def test_a_state_that_is_no_directory_of_ours_is_told(home, state):
     place = home / "state"

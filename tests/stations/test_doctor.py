@@ -17,11 +17,12 @@ from support.doctor import doctor, looked, of, register, wrong
 from support.pipeline import Pipeline
 from support.processes import background, daemon, environ_of, status, tallyd, wait_for
 from support.tools import need
-from tallyd import __version__, installation
+from tallyd import __version__, handover, installation
 from tallyd import doctor as the_doctor
 from tallyd.doctor import Finding, Level, disk, network
 from tallyd.limits import MADE_AFTER, SILENT_AFTER_S
 from tallyd.mounts import Mount, Place
+from tallyd.paths import Paths
 from tallyd.supervisor import unit
 
 _NEVER = "/nowhere/is/here"
@@ -565,6 +566,15 @@ def test_what_the_kernel_says_of_the_running_daemon_is_told(home):
         told = of(looked(home), "service")
 
     assert told[-1][1] == "the running daemon: it can gain no rights, it has mounts of its own"
+
+
+def test_a_newer_tallyd_that_ran_here_is_told(home):
+    paths = Paths.locate({"TALLYD_HOME": str(home)})
+    handover.settle(paths, "99.0", ["/bin/sh", "-m", "tallyd"])
+
+    assert [one for one in wrong(looked(home)) if one[0] == "program"] == [
+        ("program", "a newer tallyd has run here: /bin/sh", "upgrade this one, or call that one")
+    ]
 
 
 def test_another_tallyd_on_path_is_told_with_its_version_and_not_run(home):

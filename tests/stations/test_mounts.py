@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.disks import bound, fill, overlay, small_disk
 from tallyd import mounts
-from tallyd.mounts import Choice, Mount, Place, Way, choose, look_at_place, parse_table
+from tallyd.mounts import Choice, Mount, Place, Table, Way, choose, look_at_place, parse_table
 
 # From real machines: a laptop with NFS and a phone's sshfs, WSL 2, a container, a virtual machine.
 _TABLE = rb"""
@@ -164,6 +164,15 @@ def test_without_the_lines_that_lead_there_the_longest_point_wins_the_later_of_t
     lines = ("7 5 /a one", "8 5 /a/b two", "9 5 /a/b three")
 
     assert (_at("/a/b/c", *lines), _at("/z", *lines)) == ("three", "")
+
+
+def test_a_table_without_numbers_is_read_by_its_points():
+    """What psutil tells of a system that has no such table."""
+    table = Table([Mount("/", "root", ""), Mount("/a", "one", ""), Mount("/a", "two", "")])
+
+    assert [table.covering(path).kind for path in ("/", "/z", "/a/b", "/ab")] == [
+        *("root", "root", "two", "root")
+    ]
 
 
 def test_a_table_that_leads_in_a_circle_is_walked_to_an_end():

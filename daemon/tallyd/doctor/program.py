@@ -8,7 +8,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from tallyd import __version__, installation
+from tallyd import __version__, handover, installation
 from tallyd.doctor.finding import Finding, Level
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ def check(scene: Scene) -> Iterator[Finding]:
         yield Finding("program", Level.WARNING, what, fix)
     else:
         yield Finding("program", Level.OK, where)
-    others = _others(scene.around.environ)
-    for file, version in others:
+    if (newer := handover.newer_program(scene.around.paths, __version__)) is not None:
+        what = f"a newer tallyd has run here: {newer[0]}"
+        yield Finding("program", Level.WARNING, what, "upgrade this one, or call that one")
+    for file, version in _others(scene.around.environ):
         if version == __version__:
             continue
         what = f"another tallyd is on PATH: {file}, {version or 'of unknown version'}"
