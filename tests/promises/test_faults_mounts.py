@@ -112,7 +112,7 @@ def test_on_a_network_file_system_the_spool_is_polled_and_a_flush_is_still_heard
         f"29 28 0:26 / {home} rw,relatime shared:2 - nfs4 files:/export rw,vers=4.2\n"
     )
     script = f'mount --bind {table} /proc/$$/mountinfo && exec "$@"'
-    command = (need("unshare"), "-m", "sh", "-c", script, "sh")
+    command = (need("unshare"), "-U", "-r", "-m", "sh", "-c", script, "sh")
     with background(
         *(*command, sys.executable, "-m", "tallyd", "run"),
         environ=environ_of(home),

@@ -142,7 +142,7 @@ def test_online_with_a_thousand_hosts_that_have_no_address_ends_and_names_each(h
     for number in range(1000):
         register(home, f"product-{number}", url=f"https://gateway-{number}.example/v1/events")
     done = subprocess.run(
-        [need("unshare"), "-n", *_DOCTOR, "--online"],
+        [need("unshare"), "-U", "-r", "-n", *_DOCTOR, "--online"],
         env=environ_of(home),
         capture_output=True,
         text=True,
@@ -300,7 +300,7 @@ def test_without_proc_it_says_what_it_can(home):
     register(home)
     script = 'mount -t tmpfs none /proc && exec "$@"'
     done = subprocess.run(
-        [*(need("unshare"), "-m", "sh", "-c", script, "sh"), *_DOCTOR],
+        [*(need("unshare"), "-U", "-r", "-m", "sh", "-c", script, "sh"), *_DOCTOR],
         env=environ_of(home),
         capture_output=True,
         text=True,

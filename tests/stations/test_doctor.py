@@ -556,7 +556,7 @@ def test_a_service_that_works_in_another_home_is_told_and_one_that_is_stopped_is
 def test_what_the_kernel_says_of_the_running_daemon_is_told(home):
     register(home)
     log = home / "daemon.log"
-    held = (need("setpriv"), "--no-new-privs", need("unshare"), "-m")
+    held = (need("setpriv"), "--no-new-privs", need("unshare"), "-U", "-r", "-m")
     with background(
         *(*held, sys.executable, "-m", "tallyd", "run"),
         environ=environ_of(home),

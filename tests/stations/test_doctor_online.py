@@ -234,7 +234,7 @@ def test_a_name_without_an_address_is_told(home):
     """Without a network: no name server of anybody's is asked."""
     register(home, url=_FAR)
     done = subprocess.run(
-        [need("unshare"), "-n", sys.executable, "-m", "tallyd", "doctor", "--online"],
+        [need("unshare"), "-U", "-r", "-n", sys.executable, "-m", "tallyd", "doctor", "--online"],
         env=environ_of(home),
         capture_output=True,
         text=True,
@@ -272,7 +272,7 @@ def test_a_name_server_that_never_answers_cannot_hold_the_command(home):
     script = f'mount --bind {home}/resolv.conf /etc/resolv.conf && exec "$@"'
     done = subprocess.run(
         [
-            *(need("unshare"), "-m", "-n", "sh", "-c", script, "sh"),
+            *(need("unshare"), "-U", "-r", "-m", "-n", "sh", "-c", script, "sh"),
             sys.executable,
             "-c",
             _SILENT_NAME_SERVER,
