@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -291,9 +292,37 @@ def test_a_state_that_is_no_directory_of_ours_is_told(home, state):
 
     code, findings = doctor(home)
 
-    # A user may keep the state elsewhere; as root the unreadable is readable.
-    is_well = state == "a link" or (state == "unreadable" and os.geteuid() == 0)
+    # A user may keep the state elsewhere.
+    is_well = state == "a link"
     assert (code, bool(wrong(findings))) == (0, False) if is_well else (1, True)
+
+
+@pytest.mark.parametrize(
+    ("closed", "says"), [("state", "closed to yourself"), ("config", "cannot be listed")]
+)
+def test_a_directory_closed_to_its_owner_is_told_with_what_opens_it(home, closed, says):
+    """Root may read everything: here it is without that right."""
+    register(home)
+    (home / "state").mkdir(mode=0o700)
+    (home / closed).chmod(0o000)
+    without = (
+        ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if not os.geteuid() else ()
+    )
+    done = subprocess.run(
+        [*([need(without[0]), *without[1:]] if without else ()), *_DOCTOR, "--json"],
+        env=environ_of(home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (home / closed).chmod(0o700)
+
+    told = json.loads(done.stdout)["findings"]
+    assert (done.returncode, done.stderr) == (1, "")
+    fixes = [one["fix"] for one in told if says in one["what"]]
+    assert fixes == [
+        f"chmod 700 {home}/state" if closed == "state" else "make it yours and writable"
+    ]
 
 
 def test_without_proc_it_says_what_it_can(home):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tallyd.doctor import clock, consent, daemon, disk, network, program, service, spool
 from tallyd.doctor.finding import Finding, Level
 from tallyd.doctor.scene import look_around
-from tallyd.errors import TallydError
+from tallyd.errors import TallydError, in_words
 from tallyd.limits import DOCTOR_CHECK_S, DOCTOR_SILENCE_S
 
 if TYPE_CHECKING:
@@ -68,8 +68,10 @@ def _guarded(
     def look() -> None:
         try:
             found.extend(check(scene))
-        except (TallydError, OSError) as problem:
-            found.append(_could_not(name, str(problem)))
+        except TallydError as problem:
+            found.append(_could_not(name, problem.what, problem.hint))
+        except OSError as error:
+            found.append(_could_not(name, in_words(error)))
         except Exception as error:  # noqa: BLE001 - a check that fails is a finding, and the rest goes on
             found.append(_could_not(name, f"{type(error).__name__}: {error}"))
 
@@ -84,8 +86,8 @@ def _guarded(
     return found
 
 
-def _could_not(name: str, why: str) -> Finding:
-    fix = "look at what it names; a disk that does not answer holds everything on it"
+def _could_not(name: str, why: str, hint: str = "") -> Finding:
+    fix = hint or "look at what it names; a disk that does not answer holds everything on it"
     return Finding(name, Level.PROBLEM, f"could not look: {why}", fix)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from tallyd import mounts, reserve, spool
@@ -59,7 +60,7 @@ def check_room(scene: Scene) -> Iterator[Finding]:
         )
     else:
         yield Finding("room", Level.OK, f"{where}: {_free(place)}")
-    if paths.database.exists() and not reserve.is_whole(paths):
+    if os.path.exists(paths.database) and not reserve.is_whole(paths):
         what = "the reserve is missing: on a full disk a no could not be written down"
         yield Finding("room", Level.NOTE, what, "a running daemon makes it, once there is room")
 

@@ -50,7 +50,7 @@ def endpoints(scene: Scene) -> list[Endpoint]:
     if scene.service is not None:
         seen.append(replace(scene.around, environ=scene.service))
     found: dict[str, list[str]] = {}
-    for name in scene.around.registry.products():
+    for name in scene.products:
         try:
             views = [look_at(name, around, scene.now) for around in seen]
         except TallydError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tallyd import lock
 from tallyd.contract.frozen import Frozen
+from tallyd.errors import StateUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,14 @@ class Scene(Frozen):
     def has_daemon(self) -> bool:
         """Whether a daemon, and no passing command, holds the lock."""
         return self.holder is not None and self.holder.role == "daemon"
+
+    @property
+    def products(self) -> list[str]:
+        """The registered products; none where they cannot be listed, which `consent` tells."""
+        try:
+            return self.around.registry.products()
+        except StateUnusable:
+            return []
 
 
 def look_around(around: Surroundings, now: float) -> Scene:

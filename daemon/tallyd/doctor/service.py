@@ -42,7 +42,7 @@ def check(scene: Scene) -> Iterator[Finding]:
 
 def _not_installed(scene: Scene) -> Iterator[Finding]:
     what = "no service is installed: whatever starts tallyd now, nothing does after the next login"
-    if not scene.around.registry.products():
+    if not scene.products:
         what = "no service is installed, and no product needs one yet"
     yield Finding("service", Level.NOTE, what, _AGAIN)
 

@@ -33,10 +33,11 @@ def check(scene: Scene) -> Iterator[Finding]:
     for one in (paths.state, paths.spools):
         yield from _directory(one, may_be_link=one == paths.state)
     for one in (paths.database, paths.lock):
-        if one.is_file() and not one.is_symlink():
+        # Not what a link leads to: what mends it would be done to that.
+        if os.path.isfile(one) and not one.is_symlink():
             yield from _mode(one, 0o600)
     dropping = spool.products_with_spool(paths)
-    waiting, products = 0, sorted({*dropping, *scene.around.registry.products()})
+    waiting, products = 0, sorted({*dropping, *scene.products})
     for product in products:
         dirs = paths.spool(product)
         for one in (dirs.new.parent, dirs.new, dirs.tmp, dirs.bad):
@@ -67,7 +68,10 @@ def _mode(place: Path, most: int) -> Iterator[Finding]:
         mode = stat.S_IMODE(os.stat(place).st_mode)
     except OSError:
         return
-    if mode & ~most & 0o077:
+    if most & ~mode:
+        what = f"{place} is closed to yourself (mode {mode:04o})"
+        yield Finding("spool", Level.PROBLEM, what, f"chmod {most:o} {_quoted(place)}")
+    elif mode & ~most & 0o077:
         what = f"{place} is open to others (mode {mode:04o})"
         yield Finding("spool", Level.WARNING, what, f"chmod {most:o} {_quoted(place)}")
 
