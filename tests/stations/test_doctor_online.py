@@ -190,7 +190,9 @@ def test_a_certificate_that_is_refused_is_told_with_why_and_who_mends_it(home, h
 
     level, what, mend = told[-1]
     assert (code, level, len(told)) == (1, "problem", 2)
-    assert what.startswith(f"https://localhost:{port}: the certificate of localhost is refused: ")
+    assert what.startswith(
+        f"https://localhost:{port}, for tallyd-demo: the certificate of localhost is refused: "
+    )
     assert says in what
     assert mend.startswith(fix)
 
@@ -222,7 +224,7 @@ def test_a_port_where_nobody_listens_is_told(home):
         [
             (
                 "problem",
-                f"http://127.0.0.1:{port}: 127.0.0.1 (127.0.0.1) takes no connection on {port}"
+                f"http://127.0.0.1:{port}, for tallyd-demo: 127.0.0.1 (127.0.0.1) takes no connection on {port}"
                 " (Connection refused)",
                 "a firewall, a proxy that is needed, or a gateway that is down",
             )
@@ -242,7 +244,10 @@ def test_a_name_without_an_address_is_told(home):
     )
 
     assert (done.returncode, done.stderr) == (1, "asking https://gateway.example …\n")
-    assert "WRONG: online: https://gateway.example: gateway.example has no address (" in done.stdout
+    assert (
+        "WRONG: online: https://gateway.example, for tallyd-demo: gateway.example has no address ("
+        in done.stdout
+    )
     assert 'look at the name server; try "getent hosts gateway.example"' in done.stdout
 
 
@@ -283,7 +288,7 @@ def test_a_name_server_that_never_answers_cannot_hold_the_command(home):
     )
 
     assert (done.stdout, done.stderr) == (
-        "https://gateway.example: no answer within 1 s, while looking up gateway.example\n"
+        "https://gateway.example, for x: no answer within 1 s, while looking up gateway.example\n"
         "b'\\x07gateway\\x07example'\n",
         "",
     )
@@ -301,7 +306,7 @@ def test_a_port_that_swallows_connections_cannot_hold_the_command(home, url, whi
         over.set()
 
     assert [(one.level.value, one.what) for one in found if one.level.is_to_mend] == [
-        ("problem", f"{url}: no answer within 0.5 s, while {while_.format(url=url)}")
+        ("problem", f"{url}, for x: no answer within 0.5 s, while {while_.format(url=url)}")
     ]
 
 
@@ -381,7 +386,7 @@ def test_a_proxy_that_is_down_is_told(home):
     _, told = _online(home, all_proxy=f"http://ann:s3cret@127.0.0.1:{port}")
 
     assert told[-1][1] == (
-        f"https://gateway.example: the proxy 127.0.0.1 (127.0.0.1) takes no connection on {port}"
+        f"https://gateway.example, for tallyd-demo: the proxy 127.0.0.1 (127.0.0.1) takes no connection on {port}"
         " (Connection refused)"
     )
 
@@ -394,7 +399,7 @@ def test_a_proxy_that_cannot_be_used_is_told_before_anything_is_asked(home):
     assert told == [
         (
             "problem",
-            "https://gateway.example: the proxy socks5://…@127.0.0.1:9 cannot be used: a SOCKS"
+            "https://gateway.example, for tallyd-demo: the proxy socks5://…@127.0.0.1:9 cannot be used: a SOCKS"
             " proxy needs the package socksio beside tallyd",
             "mend or unset the proxy variable",
         )

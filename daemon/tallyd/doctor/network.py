@@ -40,6 +40,12 @@ class Endpoint(Frozen):
         """Its host, in lower case."""
         return host_of(self.url)
 
+    @property
+    def whose(self) -> str:
+        """The place and whose it is, the first three."""
+        more = f" and {len(self.products) - 3} more" if len(self.products) > 3 else ""
+        return f"{self.url}, for {', '.join(self.products[:3])}{more}"
+
 
 def endpoints(scene: Scene) -> list[Endpoint]:
     """One for each origin of a product whose consent is on; of no other is anything asked.

@@ -77,7 +77,7 @@ class _Look:
         thread.join(limit_s)
         found = list(self._found)
         if thread.is_alive():
-            what = f"{self._place.url}: no answer within {limit_s:g} s, while {self._step}"
+            what = f"{self._place.whose}: no answer within {limit_s:g} s, while {self._step}"
             fix = "look at the network and its proxy; what is not sent waits"
             found.append(Finding("online", Level.PROBLEM, what, fix))
         return found
@@ -86,9 +86,9 @@ class _Look:
         try:
             self._walk()
         except _Failed as failed:
-            self._add(Level.PROBLEM, f"{self._place.url}: {failed}", failed.fix)
+            self._add(Level.PROBLEM, f"{self._place.whose}: {failed}", failed.fix)
         except Exception as error:  # noqa: BLE001 - a check that fails is a finding
-            what = f"{self._place.url}: could not look while {self._step}: {_words(error)}"
+            what = f"{self._place.whose}: could not look while {self._step}: {_words(error)}"
             self._add(Level.PROBLEM, what, "try again")
 
     def _add(self, level: Level, what: str, fix: str = "") -> None:
