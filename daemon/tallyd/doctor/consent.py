@@ -79,8 +79,8 @@ def _disagreement(scene: Scene, contract: Contract, view: ProductView) -> Iterat
         return
     whom = "the running daemon" if scene.service is not None else "a service"
     if there.is_on:
-        # Where no daemon runs, whoever counts reads this shell, and there is nobody else.
-        level = Level.WARNING if scene.has_daemon else Level.NOTE
+        # Where no daemon is seen to say on, whoever counts reads this shell, as far as we know.
+        level = Level.NOTE if scene.service is None else Level.WARNING
         what = (
             f"{told}; this shell says off ({here.decided_by}), which {whom} does not see:"
             " tools started elsewhere go on to count, and it sends"
