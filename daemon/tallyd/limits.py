@@ -185,3 +185,18 @@ LEFTOVER_S: Final = 3600.0
 # --- files the daemon reads ----------------------------------------------------------------------
 # A choice takes a few hundred bytes; a product's own file that holds more than settings is not one.
 STATE_FILE_MAX_BYTES: Final = 64 * 1024
+
+# --- the doctor ----------------------------------------------------------------------------------
+# A person waits. One check may take this long before it counts as one that could not look (a network
+# disk that does not answer); a thousand products take two seconds of it.
+DOCTOR_CHECK_S: Final = 20.0
+# After so long it says that it still looks.
+DOCTOR_SILENCE_S: Final = 1.0
+# Reading the database through: 100 MiB, the most that the caps leave, take half of this from a slow disk.
+DOCTOR_DATABASE_S: Final = 5.0
+# One host, from its name to its answer: three time-outs of a resolver take 15 s.
+DOCTOR_HOST_S: Final = 15.0
+# All hosts together; those that are left are named and not looked at.
+DOCTOR_ONLINE_S: Final = 60.0
+# No clock that is right shows less (Unix s): this version was not made before 2026-11-01.
+MADE_AFTER: Final = 1_793_491_200.0

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager, suppress
+import stat
+import time
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -185,6 +187,56 @@ def open_store_for_reading(paths: Paths) -> Store | None:
     except (OSError, sqlite3.Error) as error:
         raise _unusable(file, error) from error
     return Store(connection, file) if version else None
+
+
+def examine(paths: Paths, patience_s: float, *, is_held: bool) -> str | None:
+    """Look whether the database is whole, for at most `patience_s`, and leave no file behind.
+
+    "" where it is, words where that stayed open, None where there is none. `is_held`: whether
+    somebody holds the lock, and so may write meanwhile. Raises StateUnusable for what is wrong.
+    """
+    file = paths.database
+    try:
+        about = file.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise _damaged(file, "is no regular file")
+        if about.st_size == 0:
+            return None
+        # A reader makes the log and its index where there are none, and leaves them. Without a log
+        # and a writer the file stands still, and can be taken as it is.
+        is_still = not is_held and not _has_log(file)
+        if not is_held and not is_still and not os.path.exists(f"{file}-shm"):
+            return "a kill left its log behind without an index; the next start reads it"
+        how = "mode=ro&immutable=1" if is_still or not _is_writable(file) else "mode=ro"
+        connection, version = _open_read_only(file, how)
+    except FileNotFoundError:
+        return None
+    except (OSError, sqlite3.Error) as error:
+        raise _unusable(file, error) from error
+    deadline = time.monotonic() + patience_s
+    with closing(connection):
+        try:
+            # Asked every few thousand steps of SQLite's machine: a fraction of a millisecond.
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+            said = [str(row[0]) for row in connection.execute("PRAGMA quick_check(1)")]
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                return f"no damage was found within {patience_s:g} s, and not all of it was read"
+            raise _unusable(file, error) from error
+    if said != ["ok"]:
+        raise _damaged(file, "; ".join(said))
+    return "" if version else None
+
+
+def _has_log(file: Path) -> bool:
+    try:
+        return os.stat(f"{file}-wal").st_size > 0
+    except OSError:
+        return False
+
+
+def _is_writable(file: Path) -> bool:
+    return os.access(file.parent, os.W_OK)
 
 
 def _open_read_only(file: Path, how: str) -> tuple[sqlite3.Connection, int]:

@@ -1,4 +1,4 @@
-"""One POST, and what came back: the only module that imports httpx.
+"""One request, and what came back: the only module that imports httpx.
 
 It guarantees that a request takes no longer than its timeout in total, that redirects are never
 followed, that no cookie is kept and that only the status and Retry-After of an answer are read.
@@ -38,9 +38,20 @@ async def post(url: str, body: bytes, timeout_s: float) -> Answer:
 
     Proxy variables are honoured, except for an endpoint on this machine. `prepare` comes first.
     """
+    return await _request("POST", url, timeout_s, body, {"content-type": "application/json"})
+
+
+async def get(url: str, timeout_s: float) -> Answer:
+    """Ask for `url` once, by the same rules as `post`, and read no more of the answer than it does."""
+    return await _request("GET", url, timeout_s, None, {})
+
+
+async def _request(
+    method: str, url: str, timeout_s: float, body: bytes | None, headers: dict[str, str]
+) -> Answer:
     import httpx  # noqa: PLC0415 - loaded by `prepare`
 
-    headers = {"content-type": "application/json", "user-agent": f"tallyd/{__version__}"}
+    headers |= {"user-agent": f"tallyd/{__version__}"}
     try:
         # httpx's own timeouts are per phase; this one is for all of it.
         with fail_after(timeout_s):
@@ -51,7 +62,7 @@ async def post(url: str, body: bytes, timeout_s: float) -> Answer:
                     follow_redirects=False,
                     trust_env=urlsplit(url).hostname not in LOOPBACK,
                 ) as client,
-                client.stream("POST", url, content=body, headers=headers) as answer,
+                client.stream(method, url, content=body, headers=headers) as answer,
             ):
                 return Answer(
                     answer.status_code,

@@ -23,7 +23,7 @@ from anyio import Event, from_thread, lowlevel, move_on_after
 from tallyd.limits import WATCH_DEBOUNCE_MS, WATCH_MAX_PRODUCTS, WATCH_STEP_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 # What watchfiles says of a name that is no text.
 _UNREADABLE = "Unable to decode path"
@@ -51,11 +51,18 @@ class Doorbell:
 class Watcher:
     """Rings doorbells when files appear below directories. Make it inside the event loop.
 
-    `problem` says in words why nothing is watched, "" while all is well or not known to be otherwise.
+    `sift` leaves of the directories below one of `bells` those that are worth a watch, and is asked
+    whenever it is looked which ones are there. `problem` says in words why nothing is watched, "" while
+    all is well or not known to be otherwise.
     """
 
-    def __init__(self, bells: dict[Path, Doorbell]) -> None:
+    def __init__(
+        self,
+        bells: dict[Path, Doorbell],
+        sift: Callable[[Path, Sequence[Path]], Sequence[Path]] = lambda _, directories: directories,
+    ) -> None:
         self._bells = bells
+        self._sift = sift
         self._token = lowlevel.current_token()
         self._arm(self._places())
 
@@ -87,7 +94,9 @@ class Watcher:
     def _places(self) -> _Places:
         """Every directory to watch, with its identity; never a link."""
         found: _Places = {}
-        for directory in (one for root in self._bells for one in _directories(root)):
+        for directory in (
+            one for root in self._bells for one in self._sift(root, _directories(root))
+        ):
             with suppress(OSError):
                 about = directory.lstat()
                 if stat.S_ISDIR(about.st_mode):

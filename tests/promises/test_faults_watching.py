@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from support.faults import counted, drop_now, problems, set_up
+from support.faults import counted, drop_now, inotify_watches, problems, set_up
 from support.processes import background, daemon, environ_of, wait_for
 from support.tools import need
 from tallyd import wakeups
@@ -51,7 +51,7 @@ def test_without_a_watch_the_timer_counts_and_status_says_so_until_there_is_one(
             True,
             True,
         )
-        assert _inotify_watches(process.pid) > 0
+        assert inotify_watches(process.pid) > 0
 
     log = (home / "daemon-1.log").read_text()
     assert (log.count("duty=watching"), log.count("action=recovered duty=watching")) == (2, 1)
@@ -125,10 +125,10 @@ def test_no_link_in_the_spool_leads_the_watcher_out_of_it(home):
         (place / "a-link").symlink_to(outside)
     with daemon(home) as process:
         wait_for(lambda: counted(home) == {"tallyd-demo": 1})
-        wait_for(lambda: _inotify_watches(process.pid) >= 4)
+        wait_for(lambda: inotify_watches(process.pid) >= 4)
 
         # spool, its product, its new, flush.
-        assert _inotify_watches(process.pid) == 4
+        assert inotify_watches(process.pid) == 4
 
 
 @linux_only
@@ -142,7 +142,7 @@ def test_a_spool_that_is_itself_a_link_is_not_watched(home):
         wait_for(lambda: ("intake", "tallyd-demo") in problems(home))
 
         # flush alone.
-        assert _inotify_watches(process.pid) == 1
+        assert inotify_watches(process.pid) == 1
 
 
 def test_a_directory_made_again_with_the_identity_of_the_old_one_is_watched_again(
@@ -168,14 +168,3 @@ def test_a_directory_made_again_with_the_identity_of_the_old_one_is_watched_agai
             watcher.close()
 
     assert anyio.run(is_armed_again)
-
-
-def _inotify_watches(pid: int) -> int:
-    """How many directories a process watches, by the kernel's word; the largest of its watchers."""
-    found = [0]
-    for name in os.listdir(f"/proc/{pid}/fdinfo"):
-        try:
-            found.append(Path(f"/proc/{pid}/fdinfo/{name}").read_text().count("inotify wd:"))
-        except OSError:
-            continue
-    return max(found)

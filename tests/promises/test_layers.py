@@ -16,7 +16,7 @@ _ALONE = {
     "sqlite3.connect": {"store"},
     "watchfiles": {"wakeups"},
     "httpx": {"transport"},
-    "psutil": {"cost"},
+    "psutil": {"cost", "mounts", "doctor"},
     "time.time": {"clock"},
     "print": {"cli"},
 }

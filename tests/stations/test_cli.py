@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 _COMMANDS = [
     ["run"],
     ["status"],
+    ["doctor"],
     ["flush"],
     ["show"],
     ["preview"],

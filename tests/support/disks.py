@@ -31,11 +31,41 @@ def _cannot(why: str) -> None:
 def small_disk(place: Path, size: str = "24m") -> Iterator[Path]:
     """A disk in memory at `place`, with room for `size`; it is gone on leaving, whatever happened."""
     place.mkdir()
-    mount = [need("mount"), "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    with _mounted(place, "-t", "tmpfs", "-o", f"size={size}", "tmpfs"):
+        yield place
+
+
+@contextmanager
+def overlay(place: Path) -> Iterator[Path]:
+    """An overlay at `place`, as a container has one; its lower layer is `<place>-lower`, if that is there."""
+    layers = [place.with_name(f"{place.name}-{one}") for one in ("lower", "upper", "work")]
+    for one in (place, *layers):
+        one.mkdir(exist_ok=True)
+    options = ",".join(
+        f"{name}={one}"
+        for name, one in zip(("lowerdir", "upperdir", "workdir"), layers, strict=True)
+    )
+    with _mounted(place, "-t", "overlay", "-o", options, "overlay"):
+        yield place
+
+
+@contextmanager
+def bound(source: Path, place: Path, *, read_only: bool = False) -> Iterator[Path]:
+    """`source` once more at `place`."""
+    place.mkdir(exist_ok=True)
+    with _mounted(place, "--bind", str(source)):
+        if read_only:
+            subprocess.run(["mount", "-o", "remount,ro,bind", str(place)], check=True)
+        yield place
+
+
+@contextmanager
+def _mounted(place: Path, *how: str) -> Iterator[None]:
+    mount = [need("mount"), *how, str(place)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         _cannot("this machine lets nobody mount")
     try:
-        yield place
+        yield
     finally:
         subprocess.run(["umount", str(place)], check=True)
 

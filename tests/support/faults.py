@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -53,3 +54,14 @@ def counted(home: Path, *products: str) -> dict[str, int]:
         one: sum(row["measures"]["count"] for row in show(home, one))
         for one in products or ("tallyd-demo",)
     }
+
+
+def inotify_watches(pid: int) -> int:
+    """How many directories a process watches, by the kernel's word; the largest of its watchers."""
+    found = [0]
+    for name in os.listdir(f"/proc/{pid}/fdinfo"):
+        try:
+            found.append(Path(f"/proc/{pid}/fdinfo/{name}").read_text().count("inotify wd:"))
+        except OSError:
+            continue
+    return max(found)

@@ -2,7 +2,7 @@
 
 Data goes to stdout, everything else to stderr. Each command imports what it needs when it runs, so
 that `status` stays cheap. Exit codes: 0 done; 1 something found by `contract` (wider, stale, to
-mend); `status`: 0 running, 3 not running, 4 never set up; 64 usage, 69 something is not installed,
+mend) or by `doctor`; `status`: 0 running, 3 not running, 4 never set up; 64 usage, 69 something is not installed,
 70 a bug, 73 the state cannot be used, 74 the output cannot be written, 75 try again (another tallyd
 runs), 78 a contract or setting is wrong, 130 interrupted.
 """
@@ -32,6 +32,7 @@ _COMMANDS = {
     "flush": "run.flush",
     "demo": "run.demo",
     "status": "look.status",
+    "doctor": "examine.doctor",
     "show": "look.show",
     "preview": "look.preview",
     "off": "choose.off",

@@ -26,6 +26,7 @@ from tallyd.runs import StopReason
 from tallyd.service import loops
 from tallyd.service.instance import single_instance
 from tallyd.service.life import Ending, Life, Way
+from tallyd.service.ways import Ways
 from tallyd.settings import read_settings
 from tallyd.troubles import Troubles
 from tallyd.wakeups import Doorbell, Watcher
@@ -104,7 +105,8 @@ async def _run_loops(
         with suppress(StateUnusable):
             make_directory(watched)
     bells = {paths.spools: spool_bell, paths.flush_requests: flush_bell}
-    watcher = Watcher(bells if run.settings.watch else {})
+    ways = Ways(paths.spools, run.settings.rescan_interval_s)
+    watcher = Watcher(bells if run.settings.watch else {}, ways.sift)
     try:
         async with anyio.create_task_group() as group:
             life.scope = group.cancel_scope

@@ -52,6 +52,18 @@ COMMANDS = (
         },
     ),
     Command(
+        "doctor",
+        "look at everything around the daemon, and say what mends what is wrong",
+        "tallyd doctor --online",
+        {
+            "--online": {
+                "action": "store_true",
+                "help": "ask the gateways too; without it no socket is opened",
+            },
+            "--json": JSON,
+        },
+    ),
+    Command(
         "flush",
         "merge what was dropped and send what is due, now",
         "tallyd flush",
