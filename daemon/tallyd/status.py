@@ -8,10 +8,11 @@ docs/status.md, and is there whatever the state; null where nothing is known.
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from tallyd import cost, damage, lock, portrait, runs, spool, symptoms
+from tallyd import cost, damage, lock, portrait, runs, spool, supervisor, symptoms
 from tallyd.contract.days import calendar_instant, instant
 from tallyd.errors import StateUnusable
 from tallyd.limits import HEARTBEAT_INTERVAL_S
@@ -77,6 +78,9 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
         found += symptoms.of_the_spool(paths, {*names, *dropping})
     if code == RUNNING and running is None:
         code = NOT_RUNNING if is_set_up else NEVER_SET_UP
+    service, problem = _service(around)
+    if problem:
+        found.append(Symptom("service", "", problem))
     aside = damage.last(paths)
     report: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -85,6 +89,7 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
         "state": str(paths.state),
         "config": str(paths.config),
         "daemon": _daemon(running, paths, now, product),
+        "service": service,
         "last_stop": last_stop,
         "problems": [one.as_dict() for one in dict.fromkeys(found)],
         "last_damage": aside and {"at": instant(aside[0]), "kept": str(aside[1])},
@@ -143,6 +148,25 @@ def _daemon(holder: Holder | None, paths: Paths, now: float, product: str) -> di
         ],
         "more_problems": holder.more_problems,
     }
+
+
+def _service(around: Surroundings) -> tuple[dict[str, Any], str]:
+    """What starts the daemon by itself, by its file alone; and what is wrong with that."""
+    installed, problem = None, ""
+    try:
+        installed = supervisor.installed(around.environ)
+    except StateUnusable as error:
+        problem = str(error)
+    if installed is not None and installed.problem:
+        problem = f'{installed.problem}; install tallyd again, then: "tallyd service install"'
+    told = {
+        "installed": installed is not None,
+        "supervisor": installed.supervisor if installed else None,
+        "mode": ("on-demand" if installed.is_on_demand else "resident") if installed else None,
+        "file": str(installed.file) if installed else None,
+        "stopped": os.path.exists(around.paths.stopped),
+    }
+    return told, problem
 
 
 def _uptime_s(holder: Holder, beat_at: float, now: float) -> float:

@@ -121,8 +121,17 @@ def _of(product: str) -> str:
 
 def _life(report: Report) -> list[Line]:
     """Whether something runs, and who keeps it running: one line each."""
-    # The place for what is known of the service: one line more, under the daemon's.
-    return [labelled("daemon", _daemon(report))]
+    return [labelled("daemon", _daemon(report)), labelled("service", _service(report["service"]))]
+
+
+def _service(service: Report) -> str:
+    """Who keeps it running, or how to have it kept."""
+    if not service["installed"]:
+        return "none is installed: tallyd service install"
+    if service["stopped"]:
+        return f"{service['supervisor']}, stopped until: tallyd service start"
+    when = "when a tool drops counts" if service["mode"] == "on-demand" else "at each login"
+    return f"{service['supervisor']} starts it {when}; to end that: tallyd service uninstall"
 
 
 def _daemon(report: Report) -> str:
@@ -140,8 +149,11 @@ def _daemon(report: Report) -> str:
     if stop:
         when = since_then(stop["at"], report)
         told = f"; the last one ended {when} ({stop['reason']}) after {duration(stop['uptime_s'])}"
-    start = "" if report["health"] == "not_set_up" else "; to start it: tallyd run"
-    return f"not running{told}{start}"
+    service = report["service"]
+    if report["health"] == "not_set_up" or service["mode"] == "on-demand":
+        return f"not running{told}"
+    start = "tallyd service start" if service["installed"] else "tallyd run"
+    return f"not running{told}; to start it: {start}"
 
 
 def _products(report: Report, room: int | None, product: str) -> list[Line]:

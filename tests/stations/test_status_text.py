@@ -80,6 +80,7 @@ def test_two_products_that_are_well_fill_one_screen(pipeline: Pipeline):
     assert told == [
         "tallyd: all is well. It sends usage counts of your tools where you allow.",
         "daemon       0.1.0 as a service, up 3 h 25 min; process 1",
+        "service      none is installed: tallyd service install",
         "",
         "pipelex: off, decided by default (nobody was asked yet); you were told 0 s ago",
         "  knows      nothing; no id, unless you are identified",
@@ -114,6 +115,7 @@ def test_a_machine_on_which_nothing_was_set_up_is_told_what_this_is(pipeline: Pi
     assert _text(pipeline) == [
         "tallyd: not set up yet. It sends usage counts of your tools where you allow.",
         "daemon       not running",
+        "service      none is installed: tallyd service install",
         "",
         "No tool has registered itself yet. A tool that uses tallyd does so at its first",
         "use, and tells you before anything leaves. To see how it works: tallyd demo",
@@ -155,7 +157,7 @@ def test_of_a_product_that_is_asked_for_everything_is_told(pipeline: Pipeline):
 
     told = _text(pipeline, product="tallyd-demo")
 
-    assert told[3:-8] == [
+    assert told[4:-8] == [
         "tallyd-demo: on, decided by default; you were told 0 s ago",
         "  knows      1 row of 1 day, 1 batch to send",
         "  may leave  yes, to 127.0.0.1:8787; next: when tallyd runs",
@@ -186,7 +188,7 @@ def test_many_products_have_a_row_each_and_those_that_need_a_look_come_first(pip
 
     told = _text(pipeline)
 
-    assert told[3:9] == [
+    assert told[4:10] == [
         "product      is                  waiting  last talk        next",
         "tallyd-demo  on: default               1  refused 1 h ago  when tallyd runs",
         "tool-007     on: default               0  never, 1 bad     when tallyd runs",
@@ -194,7 +196,7 @@ def test_many_products_have_a_row_each_and_those_that_need_a_look_come_first(pip
         "tool-001     on: default               0  never            when tallyd runs",
         "tool-002     on: default               0  never            when tallyd runs",
     ]
-    assert (len(told), "and 11 more: tallyd status | less" in told) == (23, True)
+    assert (len(told), "and 12 more: tallyd status | less" in told) == (23, True)
 
 
 def test_a_pipe_gets_all_of_it_and_a_low_screen_what_it_has_room_for(pipeline: Pipeline):
@@ -207,6 +209,7 @@ def test_a_pipe_gets_all_of_it_and_a_low_screen_what_it_has_room_for(pipeline: P
         *(
             "tallyd: ",
             "daemon  ",
+            "service ",
             "",
             "product ",
             "tallyd-d",
@@ -234,7 +237,7 @@ def test_when_everything_is_off_it_says_so_and_how_to_turn_it_on(pipeline: Pipel
 
     told = _text(pipeline)
 
-    assert [told[3], told[5], told[-1]] == [
+    assert [told[4], told[6], told[-1]] == [
         "tallyd-demo: off, decided by DO_NOT_TRACK; you were told 0 s ago",
         "  may leave  no: consent is off (DO_NOT_TRACK)",
         "turn off     it is off; on again: tallyd on tallyd-demo",
@@ -260,7 +263,7 @@ def test_until_the_grace_has_passed_it_says_from_when_it_may_leave(pipeline: Pip
 
     told = _text(pipeline)
 
-    assert told[4:7] == [
+    assert told[5:8] == [
         "  knows      nothing; no id yet",
         "  may leave  not yet: in 1 d 0 h at the earliest, to telemetry.getcodegraph.com;",
         "             until then nothing",

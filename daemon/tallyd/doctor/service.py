@@ -66,10 +66,15 @@ def _installed(scene: Scene, found: Installed) -> Iterator[Finding]:
         if here != there:
             what = f"{name} is {here or 'not set'} in this shell, and {there or 'not set'} in the service"
             yield Finding("service", Level.WARNING, what, f"{_AGAIN}, in the shell that is right")
+    watched = set(found.watches)
+    for product in scene.products if found.is_on_demand else ():
+        if str(scene.around.paths.spool(product).new) not in watched:
+            what = f"a drop of {product} does not start the service; it waits for the timer"
+            yield Finding("service", Level.WARNING, what, f"{_AGAIN} --on-demand")
     if scene.has_daemon or found.is_on_demand:
         how = ", on demand" if found.is_on_demand else ""
         yield Finding("service", Level.OK, f"{found.supervisor} starts it by {found.file}{how}")
-    elif scene.around.paths.stopped.exists():
+    elif os.path.exists(scene.around.paths.stopped):
         what = 'the service was stopped, by "tallyd service stop"'
         yield Finding("service", Level.NOTE, what, "tallyd service start")
     else:

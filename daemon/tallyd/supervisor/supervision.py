@@ -9,7 +9,10 @@ from tallyd.contract.frozen import Frozen
 
 
 class Installed(Frozen):
-    """A service file as it stands on disk. `is_ours`: "tallyd service install" wrote it."""
+    """A service file as it stands on disk. `is_ours`: "tallyd service install" wrote it.
+
+    `watches` are the directories whose change starts it, where it is on demand.
+    """
 
     supervisor: str
     file: Path
@@ -18,6 +21,7 @@ class Installed(Frozen):
     is_on_demand: bool
     has_sandbox: bool
     text: str
+    watches: tuple[str, ...] = ()
 
     @property
     def problem(self) -> str:

@@ -273,6 +273,7 @@ def installed_in(directory: Path) -> Installed | None:
         is_on_demand=(directory / unit.PATH).exists(),
         has_sandbox=any(line.startswith("PrivateUsers=") for line in text.splitlines()),
         text=text,
+        watches=tuple(unit.watched_by(read_text(directory / unit.PATH))),
     )
 
 

@@ -190,6 +190,12 @@ def command_of(text: str) -> list[str]:
     return []
 
 
+def watched_by(text: str) -> list[str]:
+    """The directories that a path unit of ours watches."""
+    lines = (line.partition("=") for line in text.splitlines())
+    return [value.replace("%%", "%") for name, _, value in lines if name == "PathChanged"]
+
+
 def _words(line: str) -> Iterable[str]:
     word, is_quoted, is_escaped, is_begun = "", False, False, False
     for one in line:
