@@ -42,7 +42,7 @@ class Exit(Frozen):
 
 
 TABLE: Final = (
-    Exit(DONE, (), "done; of `tallyd status`: the daemon runs"),
+    Exit(DONE, (), "done; of `tallyd status`: the daemon runs; of `--watch`: Ctrl-C ended it"),
     Exit(
         FOUND,
         (

@@ -28,6 +28,7 @@ _COMMANDS = {
     "run": "run.run",
     "flush": "run.flush",
     "demo": "run.demo",
+    "completion": "completion.completion",
     "status": "look.status",
     "doctor": "examine.doctor",
     "show": "look.show",
