@@ -3,6 +3,7 @@
     TallydError              what failed, and a hint the user can act on
     ├── StateUnusable        the state directory or the database refuses (full, read-only, damaged)
     │   ├── StateMoved       the database is no longer the file that was opened: the daemon ends
+    │   ├── StateNewer       the database is a newer tallyd's: nothing is touched
     │   ├── StateFull        the disk is full: what has to go goes in pieces, without the reserve
     │   └── StateDamaged     the database cannot be read: it is set aside at the next start
     ├── SettingsError        config.toml is wrong: file, key, what would be right
@@ -86,6 +87,10 @@ class StateUnusable(TallydError):
 
 class StateMoved(StateUnusable):
     """The database was removed or replaced: what is written now would be seen by nobody."""
+
+
+class StateNewer(StateUnusable):
+    """The database was written by a newer tallyd."""
 
 
 class StateFull(StateUnusable):
