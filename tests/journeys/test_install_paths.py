@@ -152,6 +152,8 @@ def test_completions_and_the_manual_page_lie_where_the_tool_puts_them(tmp_path, 
     where = {"uv": share / "uv/tools/tallyd/share", "pipx": share / "pipx/venvs/tallyd/share"}
 
     assert (page.returncode == 0, found) == ((False, set()) if tool == "uv" else (True, set(names)))
+    # Help names the page only where man finds it.
+    assert ("man tallyd" in machine.tallyd("--help").stdout) == (page.returncode == 0)
     for name, shell in names.items():
         file = where.get(tool, share) / name
         assert not shell or machine.tallyd("completion", shell).stdout == file.read_text()

@@ -23,7 +23,7 @@ _PAGE = ROOT / "daemon" / "tallyd" / "shell" / "tallyd.1"
     "command",
     [
         ["groff", "-man", "-ww", "-z", "-K", "utf-8"],
-        ["groff", "-man", "-ww", "-z", "-Tps"],
+        ["groff", "-man", "-ww", "-z", "-Tascii"],
         ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"],
         ["mandoc", "-Tlint"],
     ],
