@@ -63,8 +63,7 @@ _tallyd_contract_file() {
 }"""
 _ZSH: Final = """\
 _tallyd_products() {
-  emulate -L zsh
-  setopt extended_glob
+  # Whatever its user set, zsh completes under options of its own, extended_glob among them.
   local home
   local -a names
   if [[ ${TALLYD_HOME-} == /* ]]; then

@@ -178,7 +178,10 @@ def test_a_file_whose_name_is_no_products_is_never_offered(machine, shell):
     ("shell", "before"),
     [
         ("bash", "set -euo pipefail; set -f; shopt -s failglob dotglob nocasematch"),
-        ("bash", "GLOBIGNORE='*demo*'; shopt -s nullglob; set -o noclobber"),
+        (
+            "bash",
+            "GLOBIGNORE=$TALLYD_HOME/config/contracts/codegraph.toml; shopt -s nullglob; set -o noclobber",
+        ),
         ("zsh", "setopt ksh_arrays sh_word_split no_nomatch glob_dots"),
         ("zsh", "setopt no_unset null_glob csh_null_glob"),
         ("fish", "set -g fish_trace; set -x IFS a"),
@@ -186,7 +189,9 @@ def test_a_file_whose_name_is_no_products_is_never_offered(machine, shell):
 )
 def test_what_a_user_set_for_the_shell_changes_nothing(machine, shell, before):
     lines = ("tallyd sh", "tallyd show ")
+    without = _offers(shell, machine, *lines, before=before, TALLYD_HOME=str(machine / "desk"))
 
+    assert without == {"tallyd sh": ["show"], "tallyd show ": []}
     assert _offers(shell, machine, *lines, before=before) == {
         "tallyd sh": ["show"],
         "tallyd show ": ["codegraph", "tallyd-demo"],
