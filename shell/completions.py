@@ -1,7 +1,7 @@
 """The completions of each shell: shtab's, with the registered products and files as what a value may be.
 
 A product's name is found by the shell itself, in the directory of registered contracts: a Python would
-take 50 ms for every press of the key. Only a name of the grammar is offered: anybody's file may lie
+take 30 ms and more for every press of the key. Only a name of the grammar is offered: anybody's file may lie
 there, and what a shell inserts it will also run.
 """
 

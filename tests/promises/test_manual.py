@@ -12,7 +12,8 @@ from support.processes import ROOT
 from support.tools import need
 from tallyd import __version__
 from tallyd.exits import TABLE
-from tallyd.usage import COMMANDS
+from tallyd.settings import Settings
+from tallyd.usage.commands import COMMANDS
 
 pytestmark = pytest.mark.slow
 
@@ -82,13 +83,17 @@ def test_it_has_the_sections_in_the_order_that_readers_know():
 
 
 def test_every_variable_of_ours_that_the_daemon_reads_is_told():
-    """Of the contracts' own, and of what systemd sets, the page tells in other words or not at all."""
+    """Not a word from one of our programs to the next, nor the demonstration's own."""
     read = set()
     for file in (ROOT / "daemon" / "tallyd").rglob("*.py"):
         read |= set(re.findall(r'"((?:TALLYD|XDG)_[A-Z_]+)"', file.read_text()))
     page = _PAGE.read_text()
 
-    assert {one for one in read if one not in page} - {"TALLYD_DEMO_ENDPOINT"} == set()
+    assert {one for one in read if one not in page} == {
+        "TALLYD_DEFERRED",
+        "TALLYD_DEMO_ENDPOINT",
+    }
+    assert [name for name in Settings._fields if f"\\fB{name}\\fR" not in page] == []
 
 
 def test_it_says_its_version_and_is_the_same_on_any_day():

@@ -66,8 +66,8 @@ function _shtab_tallyd_using
   test "$_shtab_tallyd_cmdpath" = "$argv"
 end
 
-set -g _shtab_tallyd_commands run status flush show preview off on reset choose contract 'contract check' 'contract docs' 'contract diff' 'contract schema' 'contract build' 'contract add' 'contract list' demo completion
-set -g _shtab_tallyd_opts_with_value --mode --python --user -o
+set -g _shtab_tallyd_commands run status flush show preview off on reset choose contract 'contract check' 'contract docs' 'contract diff' 'contract schema' 'contract build' 'contract add' 'contract list' service 'service install' 'service uninstall' 'service start' 'service stop' 'service restart' 'service status' 'service logs' 'service print' demo completion
+set -g _shtab_tallyd_opts_with_value --lines --log-file --mode --python --user -n -o
 
 complete -c tallyd -e
 complete -c tallyd -f
@@ -76,6 +76,9 @@ complete -c tallyd -n _shtab_tallyd_using -s h -l help -d 'show this help messag
 complete -c tallyd -n _shtab_tallyd_using -l version -d 'show program'"'"'s version number and exit'
 complete -c tallyd -n '_shtab_tallyd_using; and test $_shtab_tallyd_npos -eq 0' -a run -d 'Run the daemon in the foreground until a signal.'
 complete -c tallyd -n '_shtab_tallyd_using run' -s h -l help -d 'show this help message and exit'
+complete -c tallyd -n '_shtab_tallyd_using run' -l on-demand -d 'let go of this shell, and leave when there was nothing to do for a while'
+complete -c tallyd -n '_shtab_tallyd_using run' -l agent -d 'under launchd: end with 0 where starting again would not help'
+complete -c tallyd -n '_shtab_tallyd_using run' -l log-file -xka "(__fish_complete_path (commandline -ct))" -d 'log there instead of to stderr, and keep it under 256 KiB'
 complete -c tallyd -n '_shtab_tallyd_using; and test $_shtab_tallyd_npos -eq 0' -a status -d 'Say what runs, who decided, what waits and what left.'
 complete -c tallyd -n '_shtab_tallyd_using status' -s h -l help -d 'show this help message and exit'
 complete -c tallyd -n '_shtab_tallyd_using status' -l json -d 'print JSON'
@@ -139,6 +142,44 @@ complete -c tallyd -n '_shtab_tallyd_using contract add; and test $_shtab_tallyd
 complete -c tallyd -n '_shtab_tallyd_using contract; and test $_shtab_tallyd_npos -eq 0' -a list -d 'Name the registered contracts.'
 complete -c tallyd -n '_shtab_tallyd_using contract list' -s h -l help -d 'show this help message and exit'
 complete -c tallyd -n '_shtab_tallyd_using contract list' -l json -d 'print JSON'
+complete -c tallyd -n '_shtab_tallyd_using; and test $_shtab_tallyd_npos -eq 0' -a service -d 'work with services'
+complete -c tallyd -n '_shtab_tallyd_using service' -s h -l help -d 'show this help message and exit'
+complete -c tallyd -n '_shtab_tallyd_using service; and test $_shtab_tallyd_npos -eq 0' -a install -d 'Run the daemon from now on, at each login, under systemd or launchd.'
+complete -c tallyd -n '_shtab_tallyd_using service install' -s h -l help -d 'show this help message and exit'
+complete -c tallyd -n '_shtab_tallyd_using service install' -l on-demand -d 'start it when a tool drops counts, and let it leave when it is idle'
+complete -c tallyd -n '_shtab_tallyd_using service install' -l no-start -d 'install it, and start nothing now'
+complete -c tallyd -n '_shtab_tallyd_using service install' -l dry-run -d 'change nothing, and say what would be done'
+complete -c tallyd -n '_shtab_tallyd_using service install' -l json -d 'print JSON'
+complete -c tallyd -n '_shtab_tallyd_using service; and test $_shtab_tallyd_npos -eq 0' -a uninstall -d 'Stop it and remove what install wrote; counts and choices stay.'
+complete -c tallyd -n '_shtab_tallyd_using service uninstall' -s h -l help -d 'show this help message and exit'
+complete -c tallyd -n '_shtab_tallyd_using service uninstall' -l purge -d 'remove what tallyd keeps too: counts, ids, contracts; a "no" is kept'
+complete -c tallyd -n '_shtab_tallyd_using service uninstall' -l dry-run -d 'change nothing, and say what would be done'
+complete -c tallyd -n '_shtab_tallyd_using service uninstall' -l json -d 'print JSON'
+complete -c tallyd -n '_shtab_tallyd_using service; and test $_shtab_tallyd_npos -eq 0' -a start -d 'Start the installed service.'
+complete -c tallyd -n '_shtab_tallyd_using service start' -s h -l help -d 'show this help message and exit'
+complete -c tallyd -n '_shtab_tallyd_using service start' -l dry-run -d 'change nothing, and say what would be done'
+complete -c tallyd -n '_shtab_tallyd_using service start' -l json -d 'print JSON'
+complete -c tallyd -n '_shtab_tallyd_using service; and test $_shtab_tallyd_npos -eq 0' -a stop -d 'Stop it until the next login, and let no host start another meanwhile.'
+complete -c tallyd -n '_shtab_tallyd_using service stop' -s h -l help -d 'show this help message and exit'
+complete -c tallyd -n '_shtab_tallyd_using service stop' -l dry-run -d 'change nothing, and say what would be done'
+complete -c tallyd -n '_shtab_tallyd_using service stop' -l json -d 'print JSON'
+complete -c tallyd -n '_shtab_tallyd_using service; and test $_shtab_tallyd_npos -eq 0' -a restart -d 'Stop it and start it.'
+complete -c tallyd -n '_shtab_tallyd_using service restart' -s h -l help -d 'show this help message and exit'
+complete -c tallyd -n '_shtab_tallyd_using service restart' -l dry-run -d 'change nothing, and say what would be done'
+complete -c tallyd -n '_shtab_tallyd_using service restart' -l json -d 'print JSON'
+complete -c tallyd -n '_shtab_tallyd_using service; and test $_shtab_tallyd_npos -eq 0' -a status -d 'Say what is installed, and how it goes by its manager'"'"'s word.'
+complete -c tallyd -n '_shtab_tallyd_using service status' -s h -l help -d 'show this help message and exit'
+complete -c tallyd -n '_shtab_tallyd_using service status' -l json -d 'print JSON'
+complete -c tallyd -n '_shtab_tallyd_using service; and test $_shtab_tallyd_npos -eq 0' -a logs -d 'Show the daemon'"'"'s log.'
+complete -c tallyd -n '_shtab_tallyd_using service logs' -s h -l help -d 'show this help message and exit'
+complete -c tallyd -n '_shtab_tallyd_using service logs' -s f -l follow -d 'go on as lines come'
+complete -c tallyd -n '_shtab_tallyd_using service logs' -s n -l lines -x -d 'the last N lines (100)'
+complete -c tallyd -n '_shtab_tallyd_using service; and test $_shtab_tallyd_npos -eq 0' -a print -d 'Print the service files as install would write them.'
+complete -c tallyd -n '_shtab_tallyd_using service print' -s h -l help -d 'show this help message and exit'
+complete -c tallyd -n '_shtab_tallyd_using service print' -l on-demand -d 'those of the service on demand'
+complete -c tallyd -n '_shtab_tallyd_using service print' -l systemd -d 'systemd'"'"'s, wherever this is'
+complete -c tallyd -n '_shtab_tallyd_using service print' -l launchd -d 'launchd'"'"'s, wherever this is'
+complete -c tallyd -n '_shtab_tallyd_using service print' -l json -d 'print JSON'
 complete -c tallyd -n '_shtab_tallyd_using; and test $_shtab_tallyd_npos -eq 0' -a demo -d 'Walk one counter from a real MCP server to a gateway'"'"'s store.'
 complete -c tallyd -n '_shtab_tallyd_using demo' -s h -l help -d 'show this help message and exit'
 complete -c tallyd -n '_shtab_tallyd_using demo' -l keep -d 'keep the temporary home, and say where'
