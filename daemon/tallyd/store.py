@@ -136,22 +136,17 @@ class Store:
 def refuse_newer(paths: Paths) -> None:
     """Raise StateNewer when the database is a newer tallyd's, before one byte of anything is changed.
 
-    To be asked before the lock is taken, whose text and time tell of whoever held it last, and before
-    the database is opened for writing: closing it writes back the log that a kill has left. What else
-    may be wrong is found when it is opened.
+    To be asked before the lock is taken, whose text tells of its last holder, and before the database
+    is opened for writing, for closing it writes back a log that a kill has left.
     """
-    file = paths.database
-    _refuse_newer_as_it_lies(file)
-    with suppress(OSError, sqlite3.Error):
-        if file.with_name(f"{file.name}-wal").stat().st_size:
-            _open_read_only(file, "mode=ro")[0].close()
+    _refuse_newer_as_it_lies(paths.database)
+    if _has_log(paths.database):
+        with suppress(sqlite3.Error):
+            _open_read_only(paths.database, "mode=ro")[0].close()
 
 
 def _refuse_newer_as_it_lies(file: Path) -> None:
-    """By the file alone, without its log: so that SQLite makes no file beside it.
-
-    A writer may just put its log back: what is torn by that says nothing about a version.
-    """
+    """By the file alone, so that SQLite makes none beside it; a file torn by a writer says nothing."""
     with suppress(sqlite3.Error):
         _open_read_only(file, _AS_IT_LIES)[0].close()
 
@@ -233,7 +228,7 @@ def examine(paths: Paths, patience_s: float, *, is_held: bool) -> str | None:
         is_still = not is_held and not _has_log(file)
         if not is_held and not is_still and not os.path.exists(f"{file}-shm"):
             return "a kill left its log behind without an index; the next start reads it"
-        how = "mode=ro&immutable=1" if is_still or not _is_writable(file) else "mode=ro"
+        how = _AS_IT_LIES if is_still or not _is_writable(file) else "mode=ro"
         connection, version = _open_read_only(file, how)
     except FileNotFoundError:
         return None

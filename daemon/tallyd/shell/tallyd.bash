@@ -4,10 +4,11 @@
 
 _shtab_tallyd_contract_subparsers=(check docs diff schema build add list)
 _shtab_tallyd_service_subparsers=(install uninstall start stop restart status logs print)
-_shtab_tallyd_subparsers=(run status flush show preview off on reset choose contract service demo completion)
+_shtab_tallyd_subparsers=(run status doctor flush show preview off on reset choose contract service demo completion)
 
 _shtab_tallyd_run_option_strings=(-h --help --on-demand --agent --log-file)
-_shtab_tallyd_status_option_strings=(-h --help --json)
+_shtab_tallyd_status_option_strings=(-h --help --json --watch)
+_shtab_tallyd_doctor_option_strings=(-h --help --online --json)
 _shtab_tallyd_flush_option_strings=(-h --help --json)
 _shtab_tallyd_show_option_strings=(-h --help --json)
 _shtab_tallyd_preview_option_strings=(-h --help --json)
@@ -37,6 +38,7 @@ _shtab_tallyd_completion_option_strings=(-h --help)
 _shtab_tallyd_option_strings=(-h --help --version)
 
 _shtab_tallyd_run___log_file_COMPGEN=_shtab_compgen_files
+_shtab_tallyd_status_pos_0_COMPGEN=_tallyd_products
 _shtab_tallyd_show_pos_0_COMPGEN=_tallyd_products
 _shtab_tallyd_preview_pos_0_COMPGEN=_tallyd_products
 _shtab_tallyd_off_pos_0_COMPGEN=_tallyd_products
@@ -57,7 +59,7 @@ _shtab_tallyd_contract_add_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_tallyd_contract_pos_0_choices=(check docs diff schema build add list)
 _shtab_tallyd_service_pos_0_choices=(install uninstall start stop restart status logs print)
 _shtab_tallyd_completion_pos_0_choices=(bash zsh fish)
-_shtab_tallyd_pos_0_choices=(run status flush show preview off on reset choose contract service demo completion)
+_shtab_tallyd_pos_0_choices=(run status doctor flush show preview off on reset choose contract service demo completion)
 
 _shtab_tallyd_run__h_nargs=0
 _shtab_tallyd_run___help_nargs=0
@@ -66,6 +68,11 @@ _shtab_tallyd_run___agent_nargs=0
 _shtab_tallyd_status__h_nargs=0
 _shtab_tallyd_status___help_nargs=0
 _shtab_tallyd_status___json_nargs=0
+_shtab_tallyd_status___watch_nargs='?'
+_shtab_tallyd_doctor__h_nargs=0
+_shtab_tallyd_doctor___help_nargs=0
+_shtab_tallyd_doctor___online_nargs=0
+_shtab_tallyd_doctor___json_nargs=0
 _shtab_tallyd_flush__h_nargs=0
 _shtab_tallyd_flush___help_nargs=0
 _shtab_tallyd_flush___json_nargs=0

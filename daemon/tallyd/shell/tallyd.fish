@@ -66,8 +66,8 @@ function _shtab_tallyd_using
   test "$_shtab_tallyd_cmdpath" = "$argv"
 end
 
-set -g _shtab_tallyd_commands run status flush show preview off on reset choose contract 'contract check' 'contract docs' 'contract diff' 'contract schema' 'contract build' 'contract add' 'contract list' service 'service install' 'service uninstall' 'service start' 'service stop' 'service restart' 'service status' 'service logs' 'service print' demo completion
-set -g _shtab_tallyd_opts_with_value --lines --log-file --mode --python --user -n -o
+set -g _shtab_tallyd_commands run status doctor flush show preview off on reset choose contract 'contract check' 'contract docs' 'contract diff' 'contract schema' 'contract build' 'contract add' 'contract list' service 'service install' 'service uninstall' 'service start' 'service stop' 'service restart' 'service status' 'service logs' 'service print' demo completion
+set -g _shtab_tallyd_opts_with_value --lines --log-file --mode --python --user --watch -n -o
 
 complete -c tallyd -e
 complete -c tallyd -f
@@ -79,9 +79,15 @@ complete -c tallyd -n '_shtab_tallyd_using run' -s h -l help -d 'show this help 
 complete -c tallyd -n '_shtab_tallyd_using run' -l on-demand -d 'let go of this shell, and leave when there was nothing to do for a while'
 complete -c tallyd -n '_shtab_tallyd_using run' -l agent -d 'under launchd: end with 0 where starting again would not help'
 complete -c tallyd -n '_shtab_tallyd_using run' -l log-file -xka "(__fish_complete_path (commandline -ct))" -d 'log there instead of to stderr, and keep it under 256 KiB'
-complete -c tallyd -n '_shtab_tallyd_using; and test $_shtab_tallyd_npos -eq 0' -a status -d 'Say what runs, who decided, what waits and what left.'
+complete -c tallyd -n '_shtab_tallyd_using; and test $_shtab_tallyd_npos -eq 0' -a status -d 'Say whether it is well, what it knows, where it went, how to end it.'
 complete -c tallyd -n '_shtab_tallyd_using status' -s h -l help -d 'show this help message and exit'
-complete -c tallyd -n '_shtab_tallyd_using status' -l json -d 'print JSON'
+complete -c tallyd -n '_shtab_tallyd_using status' -l json -d 'print JSON, every key as docs/status.md says'
+complete -c tallyd -n '_shtab_tallyd_using status' -l watch -x -d 'again and again, every 2 s or so many, until Ctrl-C'
+complete -c tallyd -n '_shtab_tallyd_using status; and test $_shtab_tallyd_npos -eq 0' -ka "(_tallyd_products)" -d 'all about this one'
+complete -c tallyd -n '_shtab_tallyd_using; and test $_shtab_tallyd_npos -eq 0' -a doctor -d 'Look at everything around the daemon, and say what mends what is wrong.'
+complete -c tallyd -n '_shtab_tallyd_using doctor' -s h -l help -d 'show this help message and exit'
+complete -c tallyd -n '_shtab_tallyd_using doctor' -l online -d 'ask the gateways too; without it no socket is opened'
+complete -c tallyd -n '_shtab_tallyd_using doctor' -l json -d 'print JSON'
 complete -c tallyd -n '_shtab_tallyd_using; and test $_shtab_tallyd_npos -eq 0' -a flush -d 'Merge what was dropped and send what is due, now.'
 complete -c tallyd -n '_shtab_tallyd_using flush' -s h -l help -d 'show this help message and exit'
 complete -c tallyd -n '_shtab_tallyd_using flush' -l json -d 'print JSON'
