@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# What another program knows of itself, not of what is kept.
-_OF_THE_PROGRAM = ("daemon", "problems")
+# What a program says of itself and of this moment, not of what is kept.
+_OF_THE_MOMENT = frozenset({"at", "daemon", "service", "health", "problems", "ages"})
 
 
 class Kept(NamedTuple):
@@ -45,10 +45,15 @@ def kept(state: Path, config: Path) -> Kept:
 def told(status: str, shown: dict[str, str]) -> dict[str, Any]:
     """What `status --json` says of the past and the products, and `show --json` of each product."""
     report = json.loads(status)
+    products = report["products"]
     return {
-        "status": {key: one for key, one in report.items() if key not in _OF_THE_PROGRAM},
+        "status": _lasting(report) | {"products": {k: _lasting(v) for k, v in products.items()}},
         "show": {product: json.loads(rows) for product, rows in shown.items()},
     }
+
+
+def _lasting(told: dict[str, Any]) -> dict[str, Any]:
+    return {key: one for key, one in told.items() if key not in _OF_THE_MOMENT}
 
 
 def of_the_same_keys(newer: Any, older: Any) -> Any:
