@@ -3,14 +3,14 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-SOURCES := daemon ingest client_stub tests benchmarks
+SOURCES := daemon ingest client_stub tests benchmarks shell
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 SECONDS ?= 60
 
-.PHONY: help demo test crash race thorough fuzz bench bench-peers bench-docs incident check format lint types layers fix requirements units test-systemd clean
+.PHONY: help demo test crash race thorough fuzz bench bench-peers bench-docs incident check format lint types layers shell fix requirements units test-systemd clean
 
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
@@ -27,6 +27,7 @@ help:
 	@echo "make bench-docs    bench-peers and incident, written into the documents with their pictures"
 	@echo "make incident      10,000 processes on one machine, and 100,000 machines by sampling (4 minutes)"
 	@echo "make check         format, lint, types and import layers, as CI does"
+	@echo "make shell         write completions, the manual page and README's exit codes from the code"
 	@echo "make fix           format, and mend what the linter can"
 	@echo "make requirements  pin the newest versions (needs uv)"
 	@echo "make clean         remove .venv and caches"
@@ -34,7 +35,7 @@ help:
 demo: $(VENV)/.demo
 	@$(PYTHON) -m tallyd demo
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)-install/.done
 	@$(PYTHON) -m pytest -n 2 --dist worksteal
 
 # Every injector, for KILLS kills; each kill is a line of $(VENV)/crash.jsonl, the figures come last.
@@ -105,16 +106,20 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	@$(PYTHON) -m pytest -q tests/promises/test_layers.py
 
+# The completions and the manual page of the command line as it is; a test keeps them so.
+shell: $(VENV)/.dev
+	@$(PYTHON) -m shell
+
 fix: $(VENV)/.dev
 	@$(VENV)/bin/ruff check --fix $(SOURCES)
 	@$(VENV)/bin/ruff format $(SOURCES)
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* $(VENV)-peers $(VENV)-plot .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz .systems dist build
+	rm -rf $(VENV) $(VENV)-3.* $(VENV)-peers $(VENV)-plot $(VENV)-install .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz .systems dist build
 
 # The pins: exact versions with hashes, for every platform and Python from 3.11 on.
 requirements:
-	@for one in runtime demo dev fuzz peers bench; do \
+	@for one in runtime demo dev install fuzz peers bench; do \
 	  uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
 	    --no-header --no-annotate --no-emit-index-url requirements/$$one.in -o requirements/$$one.txt || exit 1; \
 	done
@@ -153,6 +158,10 @@ $(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
 # What is measured beside tallyd, and what draws: neither is ever in the environment that is measured.
 $(VENV)-peers/.done: requirements/peers.txt | $(PYTHON)
 	$(call apart,peers)
+
+# The tools by which people install: the suite installs both wheels with each of them.
+$(VENV)-install/.done: requirements/install.txt | $(PYTHON)
+	$(call apart,install)
 
 $(VENV)-plot/.done: requirements/bench.txt | $(PYTHON)
 	$(call apart,bench)

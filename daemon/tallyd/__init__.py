@@ -6,4 +6,4 @@ daemon, then the stations in the order data meets them (`intake`, `seal`, `sende
 the bottom the pure `contract`. docs/architecture.md draws it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -3,6 +3,7 @@
     TallydError              what failed, and a hint the user can act on
     ├── StateUnusable        the state directory or the database refuses (full, read-only, damaged)
     │   ├── StateMoved       the database is no longer the file that was opened: the daemon ends
+    │   ├── StateNewer       the database is a newer tallyd's: nothing is touched
     │   ├── StateFull        the disk is full: what has to go goes in pieces, without the reserve
     │   └── StateDamaged     the database cannot be read: it is set aside at the next start
     ├── SettingsError        config.toml is wrong: file, key, what would be right
@@ -22,6 +23,8 @@ import errno
 import os
 from typing import Final, TypeVar
 
+from tallyd import exits
+
 _E = TypeVar("_E", bound=BaseException)
 
 _NO_DESCRIPTOR: Final = "raise the limit of open files (ulimit -n), or look who holds so many"
@@ -40,7 +43,7 @@ _HINTS: Final = {
 class TallydError(Exception):
     """Something the user can do something about; `hint` says what, `exit_code` is the command's."""
 
-    exit_code = 70
+    exit_code = exits.BUG
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(f"{what}; {hint}" if hint else what)
@@ -79,11 +82,15 @@ def in_words(error: TallydError | OSError) -> str:
 class StateUnusable(TallydError):
     """The state directory or the database cannot be used."""
 
-    exit_code = 73
+    exit_code = exits.STATE
 
 
 class StateMoved(StateUnusable):
     """The database was removed or replaced: what is written now would be seen by nobody."""
+
+
+class StateNewer(StateUnusable):
+    """The database was written by a newer tallyd."""
 
 
 class StateFull(StateUnusable):
@@ -97,31 +104,31 @@ class StateDamaged(StateUnusable):
 class SettingsError(TallydError):
     """The user's config.toml is wrong."""
 
-    exit_code = 78
+    exit_code = exits.CONFIG
 
 
 class AlreadyRunning(TallydError):
     """Somebody else holds the daemon's lock."""
 
-    exit_code = 75
+    exit_code = exits.TRY_AGAIN
 
 
 class NotAllowed(TallydError):
     """This user may not, or should not, do it."""
 
-    exit_code = 77
+    exit_code = exits.REFUSED
 
 
 class NotRegistered(TallydError):
     """A product that no contract is registered for, or one whose contract is damaged."""
 
-    exit_code = 78
+    exit_code = exits.CONFIG
 
 
 class BadRequest(TallydError):
     """What a command asks for cannot be done for this product."""
 
-    exit_code = 64
+    exit_code = exits.USAGE
 
 
 class Malformed(Exception):

@@ -119,12 +119,8 @@ START_EXTEND_S: Final = 90.0
 # A daemon on demand leaves after so long without work: the pause after which a person does something
 # else. Users may choose another (settings).
 IDLE_EXIT_S: Final = 600.0
-# What a daemon under a supervisor ends with when its own files were replaced: start me again.
-EXIT_RESTART: Final = 76
 # What is looked at, per product, to see whether a file came while a daemon on demand was leaving.
 WAITING_MAX_NAMES: Final = 10_000
-# And those after which another start would not mend it: wrong usage, another tallyd, a wrong setting.
-NO_RESTART_EXITS: Final = (64, 75, 78)
 # How long one command of a service manager may take: a start waits for the first scan.
 SERVICE_COMMAND_S: Final = 120.0
 # How long a supervised start waits for a daemon on demand to leave: it looks once a minute.

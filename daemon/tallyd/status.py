@@ -12,7 +12,7 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from tallyd import cost, damage, lock, portrait, runs, spool, supervisor, symptoms
+from tallyd import cost, damage, exits, lock, portrait, runs, spool, supervisor, symptoms
 from tallyd.contract.days import calendar_instant, instant
 from tallyd.errors import StateUnusable
 from tallyd.limits import HEARTBEAT_INTERVAL_S
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from tallyd.product import Surroundings
 
 SCHEMA_VERSION = 1
-RUNNING, NOT_RUNNING, NEVER_SET_UP = 0, 3, 4
-UNUSABLE = StateUnusable.exit_code
 
 
 def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[str, Any], int]:
@@ -57,7 +55,7 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
             around.registry.get(product)
     if running is not None:
         found += symptoms.of_the_daemon(paths, now)
-    code, last_stop = RUNNING, None
+    code, last_stop = exits.DONE, None
     try:
         store = open_store_for_reading(paths)
         is_set_up = is_set_up or store is not None
@@ -70,14 +68,14 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
                 found += symptoms.of_the_runs(sql, holder, paths)
     except StateUnusable as problem:
         found.append(Symptom("database", "", str(problem)))
-        code = UNUSABLE
+        code = exits.STATE
         products = _products(None, names, around, now, found)
         for one in products.values():
             portrait.forget_database(one)
     if not symptoms.is_foreign(paths):
         found += symptoms.of_the_spool(paths, {*names, *dropping})
-    if code == RUNNING and running is None:
-        code = NOT_RUNNING if is_set_up else NEVER_SET_UP
+    if code == exits.DONE and running is None:
+        code = exits.NOT_RUNNING if is_set_up else exits.NEVER_SET_UP
     service, problem = _service(around)
     if problem:
         found.append(Symptom("service", "", problem))
@@ -108,7 +106,7 @@ def _health(report: dict[str, Any], code: int) -> str:
     )
     if is_wrong:
         return "wrong"
-    return {NOT_RUNNING: "not_running", NEVER_SET_UP: "not_set_up"}.get(code, "well")
+    return {exits.NOT_RUNNING: "not_running", exits.NEVER_SET_UP: "not_set_up"}.get(code, "well")
 
 
 def _daemon(holder: Holder | None, paths: Paths, now: float, product: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tallyd.errors import StateDamaged, StateFull, StateMoved, StateUnusable, refused
+from tallyd import __version__
+from tallyd.errors import StateDamaged, StateFull, StateMoved, StateNewer, StateUnusable, refused
 from tallyd.files import make_directory
 from tallyd.limits import FULL_BELOW_BYTES, LOG_PAGES
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 # One writer by the lock, so a wait can only be a reader's checkpoint: milliseconds.
 _BUSY_TIMEOUT_S = 2.0
+_AS_IT_LIES = "mode=ro&immutable=1"
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _MAYBE_FULL = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 
@@ -131,6 +133,24 @@ class Store:
         self._connection.close()
 
 
+def refuse_newer(paths: Paths) -> None:
+    """Raise StateNewer when the database is a newer tallyd's, before one byte of anything is changed.
+
+    To be asked before the lock is taken, whose text tells of its last holder, and before the database
+    is opened for writing, for closing it writes back a log that a kill has left.
+    """
+    _refuse_newer_as_it_lies(paths.database)
+    if _has_log(paths.database):
+        with suppress(sqlite3.Error):
+            _open_read_only(paths.database, "mode=ro")[0].close()
+
+
+def _refuse_newer_as_it_lies(file: Path) -> None:
+    """By the file alone, so that SQLite makes none beside it; a file torn by a writer says nothing."""
+    with suppress(sqlite3.Error):
+        _open_read_only(file, _AS_IT_LIES)[0].close()
+
+
 def open_store(paths: Paths) -> Store:
     """Open the database for writing, making or migrating it first. The caller holds the lock.
 
@@ -174,6 +194,7 @@ def open_store_for_reading(paths: Paths) -> Store | None:
         # 0 bytes: made, and then killed before the schema was committed. Nothing was ever kept.
         if file.stat().st_size == 0:
             return None
+        _refuse_newer_as_it_lies(file)
         connection, version = _open_read_only(file, "mode=ro")
     except FileNotFoundError:
         return None
@@ -181,7 +202,7 @@ def open_store_for_reading(paths: Paths) -> Store | None:
         # A read-only file system has no room for the log's index. Nobody writes there: take the
         # file as it is.
         try:
-            connection, version = _open_read_only(file, "mode=ro&immutable=1")
+            connection, version = _open_read_only(file, _AS_IT_LIES)
         except sqlite3.Error as error:
             raise _unusable(file, error) from error
     except (OSError, sqlite3.Error) as error:
@@ -207,7 +228,7 @@ def examine(paths: Paths, patience_s: float, *, is_held: bool) -> str | None:
         is_still = not is_held and not _has_log(file)
         if not is_held and not is_still and not os.path.exists(f"{file}-shm"):
             return "a kill left its log behind without an index; the next start reads it"
-        how = "mode=ro&immutable=1" if is_still or not _is_writable(file) else "mode=ro"
+        how = _AS_IT_LIES if is_still or not _is_writable(file) else "mode=ro"
         connection, version = _open_read_only(file, how)
     except FileNotFoundError:
         return None
@@ -243,7 +264,11 @@ def _open_read_only(file: Path, how: str) -> tuple[sqlite3.Connection, int]:
     connection = sqlite3.connect(
         f"{file.absolute().as_uri()}?{how}", uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None
     )
-    return connection, _version(connection, file)
+    try:
+        return connection, _version(connection, file)
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _migrate(store: Store) -> None:
@@ -258,12 +283,18 @@ def _migrate(store: Store) -> None:
 
 def _version(connection: sqlite3.Connection, file: Path) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > SCHEMA_VERSION:
-        raise StateUnusable(
-            f"{file} was written by a newer tallyd (schema {version}, this one knows {SCHEMA_VERSION})",
-            "upgrade tallyd, or move the file away to start anew",
-        )
+    _refuse(version, file)
     return version
+
+
+def _refuse(version: int, file: Path) -> None:
+    if version > SCHEMA_VERSION:
+        raise StateNewer(
+            f"{file} was written by a newer tallyd (schema {version}; this is {__version__}, which"
+            f" knows {SCHEMA_VERSION}), and is left as it is",
+            "use the newer one again: uv tool upgrade tallyd, pipx upgrade tallyd, or pip install"
+            f" --upgrade tallyd; or move {file}* away, and begin anew without what is in there",
+        )
 
 
 def _unusable(file: Path, error: Exception) -> StateUnusable:

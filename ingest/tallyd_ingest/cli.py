@@ -23,7 +23,9 @@ from tallyd_ingest.store import Store, StoreUnusable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+# The daemon's, said again: the gateway imports nothing of it but the contract, and a test compares them.
 EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_STATE, EXIT_OUTPUT, EXIT_CONFIG = 64, 69, 73, 74, 78
+EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _say(f"tallyd-ingest: {error}")
         code = EXIT_STATE
     except KeyboardInterrupt:
-        code = 130
+        code = EXIT_INTERRUPTED
     except OSError as error:
         # What was printed could not be written; nothing more may be tried at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.processes import ROOT, environ_of
+from tallyd import __version__
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -83,8 +84,35 @@ def test_the_wheels_hold_what_they_should_and_nothing_else(wheels):
     }
 
     assert tops == {
-        "tallyd": ["tallyd", "tallyd-0.1.0.dist-info", "tallyd_ingest"],
-        "tallyd_client": ["tallyd_client", "tallyd_client-0.1.0.dist-info"],
+        "tallyd": [
+            "tallyd",
+            f"tallyd-{__version__}.data",
+            f"tallyd-{__version__}.dist-info",
+            "tallyd_ingest",
+        ],
+        "tallyd_client": ["tallyd_client", f"tallyd_client-{__version__}.dist-info"],
+    }
+
+
+def test_the_wheel_puts_completions_and_the_manual_page_where_shells_and_man_look(wheels):
+    shared = f"tallyd-{__version__}.data/data/share/"
+    with zipfile.ZipFile(wheels["tallyd"]) as wheel:
+        found = {
+            name.removeprefix(shared): wheel.read(name)
+            for name in wheel.namelist()
+            if name.startswith(shared)
+        }
+        own = {
+            name.rpartition("/")[2]: wheel.read(name)
+            for name in wheel.namelist()
+            if name.startswith("tallyd/shell/")
+        }
+
+    assert found == {
+        "bash-completion/completions/tallyd": own["tallyd.bash"],
+        "zsh/site-functions/_tallyd": own["_tallyd"],
+        "fish/vendor_completions.d/tallyd.fish": own["tallyd.fish"],
+        "man/man1/tallyd.1": own["tallyd.1"],
     }
 
 

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 from support.processes import ROOT, environ_of, run
-from tallyd import cli, limits, losses, runs
+from tallyd import exits, limits, losses, runs, usage
+from tallyd_ingest import cli as ingest_cli
 from tallyd_ingest import limits as ingest_limits
 from tallyd_ingest.app import make_app
 
@@ -60,12 +61,43 @@ def test_every_target_that_the_documents_name_is_in_the_makefile():
         assert {one for one in named if not re.search(rf"^{one}:", makefile, re.MULTILINE)} == set()
 
 
-def test_the_exit_codes_of_the_readme_are_those_of_the_command():
-    told = {int(code) for code in re.findall(r"^\| (\d+) \|", _README, re.MULTILINE)}
-    documented = {int(code) for code in re.findall(r"\b(\d+) [a-z]", cli.__doc__ or "")}
+def test_the_exit_codes_of_the_gateway_are_the_daemons():
+    """The gateway imports nothing of the daemon but the contract, so it says them again."""
+    gateway = {name: code for name, code in vars(ingest_cli).items() if name.startswith("EXIT_")}
+    daemon = {
+        "EXIT_USAGE": exits.USAGE,
+        "EXIT_UNAVAILABLE": exits.UNAVAILABLE,
+        "EXIT_STATE": exits.STATE,
+        "EXIT_OUTPUT": exits.OUTPUT,
+        "EXIT_CONFIG": exits.CONFIG,
+        "EXIT_INTERRUPTED": exits.INTERRUPTED,
+    }
 
-    # 70 is a bug of ours: no user needs to look for it.
-    assert documented - {70} == told
+    assert gateway == daemon
+
+
+def test_every_exit_code_stands_in_one_table_once_and_nowhere_else_as_a_number():
+    """README's and the manual page's tables are rendered from it (`test_completions`)."""
+    codes = [one.code for one in exits.TABLE]
+    named = {code for name, code in vars(exits).items() if name.isupper() and code.__class__ is int}
+    ends = re.compile(
+        r"(?:exit|_exit|leave|SystemExit)\(\d|\bEXIT_\w+\b.*= \d|exit_code(?:: .*)? = [1-9]"
+    )
+    elsewhere = [
+        f"{file.name}: {line.strip()}"
+        for file in sorted((ROOT / "daemon").rglob("*.py"))
+        for line in file.read_text().splitlines()
+        if ends.search(line) and "leave(0)" not in line
+    ]
+
+    assert (codes, elsewhere) == (sorted(named), [])
+
+
+def test_every_command_that_the_table_of_exit_codes_names_exists():
+    words = {one.words for one in usage.COMMANDS}
+    words |= {one.partition(" ")[0] for one in words}
+
+    assert {one for row in exits.TABLE for one in row.of} - words == set()
 
 
 def test_the_spool_document_names_the_numbers_of_the_code():

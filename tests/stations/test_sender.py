@@ -11,7 +11,7 @@ from support.clock import DAY_S, TODAY
 from support.deltas import delta, tool_calls
 from support.pipeline import Pipeline, Tally
 from support.recorder import Recorder, recording
-from tallyd import choices, ledger, notices, seal
+from tallyd import __version__, choices, ledger, notices, seal
 from tallyd.contract.days import instant, shift_day
 from tallyd.errors import StateUnusable
 from tallyd.ledger import Verdict
@@ -150,7 +150,7 @@ def test_the_request_carries_what_the_wire_says_and_nothing_of_the_user(pipeline
         }
         assert (headers["content-type"], headers["user-agent"]) == (
             "application/json",
-            "tallyd/0.1.0",
+            f"tallyd/{__version__}",
         )
 
 

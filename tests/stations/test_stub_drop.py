@@ -16,7 +16,7 @@ from support.clock import DAY_S, NOON, TODAY
 from support.deltas import delta, drop, tool_calls
 from support.hosts import Dropped, built, dropped, run_host, spool_of, start_host, texts
 from support.processes import wait_for
-from tallyd_client import Client
+from tallyd_client import Client, __version__
 
 NewClient = Callable[..., Client]
 
@@ -64,7 +64,7 @@ def test_a_delta_has_the_name_and_the_content_of_spool_v1(
     assert name is not None
     assert (str(int(NOON * 1000 + 250)), str(os.getpid()), "0") == name.groups()
     assert re.fullmatch("[0-9a-f]{16}", writer.pop("epoch"))
-    assert writer == {"seq": 0, "lang": "python", "version": "0.1.0"}
+    assert writer == {"seq": 0, "lang": "python", "version": __version__}
     dimensions = {"tool": "search", "client_name": "editor (beta)"}
     assert text == {
         "v": 1,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tallyd_client._cells import Moved
     from tallyd_client._drain import Drain
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Client", "ask"]
 
 # How long a count may stay in memory, in seconds: what a kill -9 costs at most.

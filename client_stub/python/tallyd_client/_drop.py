@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tallyd_client._policy import Consent, Policy
     from tallyd_client._screen import Screened
 
-STUB_VERSION = "0.1.0"
+STUB_VERSION = "0.2.0"
 
 # spool-v1: a delta is at most 64 KiB, and no number in it is over 2^53-1.
 _MAX_CONTENT_BYTES = 64 * 1024

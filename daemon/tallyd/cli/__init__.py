@@ -1,10 +1,7 @@
 """The command `tallyd`: the only package that prints.
 
 Data goes to stdout, everything else to stderr. Each command imports what it needs when it runs, so
-that `status` stays cheap. Exit codes: 0 done; 1 something found by `contract` (wider, stale, to
-mend) or by `doctor`; `status`: 0 running, 3 not running, 4 never set up; 64 usage, 69 something is not installed,
-70 a bug, 73 the state cannot be used, 74 the output cannot be written, 75 try again (another tallyd
-runs), 78 a contract or setting is wrong, 130 interrupted.
+that `status` stays cheap. The exit codes are in `tallyd.exits`.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from tallyd.cli.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OUTPUT
+from tallyd import exits
 from tallyd.cli.output import say
 from tallyd.contract.errors import ContractError
 from tallyd.errors import TallydError
@@ -31,6 +28,7 @@ _COMMANDS = {
     "run": "run.run",
     "flush": "run.flush",
     "demo": "run.demo",
+    "completion": "completion.completion",
     "status": "look.status",
     "doctor": "examine.doctor",
     "show": "look.show",
@@ -71,9 +69,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except ContractError as error:
         say(f"tallyd: {error}")
-        code = EXIT_CONFIG
+        code = exits.CONFIG
     except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
+        code = exits.INTERRUPTED
     except BrokenPipeError:
         # `tallyd show … | head`: the reader has seen enough. Nothing more may be written at exit.
         _drop_output()
@@ -82,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         # Not a file of ours, those are told by name: what was printed could not be written.
         _drop_output()
         say(f"tallyd: the output cannot be written: {error.strerror}")
-        code = EXIT_OUTPUT
+        code = exits.OUTPUT
     sys.exit(code)
 
 

@@ -11,13 +11,12 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tallyd.cli.exits import EXIT_STATE
+from tallyd import exits
 from tallyd.cli.here import ask_daemon, locate, time_now
 from tallyd.cli.output import print_lines, say
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import AlreadyRunning, BadRequest, NotRegistered, StateUnusable, TallydError
 from tallyd.state_file import USER_MAX_CHARS
-from tallyd.usage import EXIT_USAGE
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +44,7 @@ def off(arguments: argparse.Namespace) -> int:
     around = locate()
     products = _named(arguments, around)
     if products is None:
-        return EXIT_USAGE
+        return exits.USAGE
     if arguments.all:
         reserve.insist(around.paths, lambda: policy.forbid_all(around.paths))
 
@@ -85,7 +84,7 @@ def on(arguments: argparse.Namespace) -> int:
     around = locate()
     products = _named(arguments, around)
     if products is None:
-        return EXIT_USAGE
+        return exits.USAGE
 
     def say_yes(product: str) -> None:
         contract = around.registry.get(product)
@@ -150,7 +149,7 @@ def choose(arguments: argparse.Namespace) -> int:
             f'tallyd: nobody to ask here; say "tallyd on {contract.product}" or'
             f' "tallyd off {contract.product}"'
         )
-        return EXIT_USAGE
+        return exits.USAGE
     mode, user = _ask(contract)
     if mode is None:
         say("Nothing was chosen, and nothing has changed.")
@@ -254,7 +253,7 @@ def _each(products: list[str], act: Callable[[str], None]) -> tuple[list[str], i
             if len(products) == 1:
                 raise
             say(f"tallyd: {product}: {error}")
-            code = EXIT_STATE
+            code = exits.STATE
     return done, code
 
 

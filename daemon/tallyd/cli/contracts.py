@@ -10,13 +10,12 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from tallyd.cli.exits import EXIT_FOUND, EXIT_STALE, EXIT_WIDER
+from tallyd import exits
 from tallyd.cli.here import locate, time_now
 from tallyd.cli.output import print_json, print_lines, say
 from tallyd.contract import ContractError, parse_contract
 from tallyd.contract.parse import CONTRACT_MAX_BYTES
 from tallyd.errors import BadRequest, StateUnusable
-from tallyd.usage import EXIT_USAGE
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +35,7 @@ def check(arguments: argparse.Namespace) -> int:
         print_json([one.as_dict() for one in found])
     else:
         print_lines([str(one) for one in found] or [f"{arguments.file}: nothing to mend"])
-    return EXIT_FOUND if any(one.is_error for one in found) else 0
+    return exits.FOUND if any(one.is_error for one in found) else 0
 
 
 def docs(arguments: argparse.Namespace) -> int:
@@ -67,7 +66,7 @@ def diff(arguments: argparse.Namespace) -> int:
             f"tallyd: {arguments.new} collects more under the same schema_version"
             f" {old.schema_version}; raise it"
         )
-        return EXIT_WIDER
+        return exits.FOUND
     return 0
 
 
@@ -86,7 +85,7 @@ def build(arguments: argparse.Namespace) -> int:
 
     if arguments.python is None:
         say("tallyd: say where to: --python FILE")
-        return EXIT_USAGE
+        return exits.USAGE
     name = os.path.basename(arguments.file)
     text = render_python(_read(arguments.file), name, is_off=arguments.off)
     again = f"tallyd contract build {arguments.file} --python {arguments.python}"
@@ -177,7 +176,7 @@ def _put(text: str, output: str | None, again: str, *, is_check: bool) -> int:
     if output is None:
         if is_check:
             say("tallyd: --check compares with a file; name it")
-            return EXIT_USAGE
+            return exits.USAGE
         print_lines([text.rstrip("\n")])
         return 0
     content = text.encode("utf-8")
@@ -202,4 +201,4 @@ def _put(text: str, output: str | None, again: str, *, is_check: bool) -> int:
 
 def _stale(output: str, again: str) -> int:
     say(f'tallyd: {output} is stale; run "{again}"')
-    return EXIT_STALE
+    return exits.FOUND

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tallyd.cli.exits import EXIT_FOUND
+from tallyd import exits
 from tallyd.cli.here import locate, time_now
 from tallyd.cli.output import leave, print_json, print_lines, say
 
@@ -20,4 +20,4 @@ def doctor(arguments: argparse.Namespace) -> int:
     told = report(findings)
     print_json(told) if arguments.json else print_lines(text(findings))
     # A thread may still wait for a disk or a name server that never answers.
-    leave(EXIT_FOUND if told["problems"] else 0)
+    leave(exits.FOUND if told["problems"] else 0)

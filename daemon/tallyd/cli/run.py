@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tallyd.cli.exits import EXIT_BUG, EXIT_STATE
+from tallyd import exits
 from tallyd.cli.here import ask_daemon, locate
 from tallyd.cli.output import leave, print_json, print_lines, say
 from tallyd.errors import AlreadyRunning, StateDamaged, StateMoved, TallydError, find
@@ -98,7 +98,7 @@ def _serve(
             ended = find(crash, StateMoved) or find(crash, StateDamaged)
             if ended is None:
                 logging.getLogger("tallyd").critical("action=crashed", exc_info=True)
-                leave(EXIT_BUG)
+                leave(exits.BUG)
             logging.getLogger("tallyd").critical(logs.line("ended", why=ended))
             leave(ended.exit_code)
 
@@ -172,7 +172,7 @@ def flush(arguments: argparse.Namespace) -> int:
 
     def tell(result: Mapping[str, Any]) -> int:
         print_json(result) if arguments.json else print_lines(render.flush_text(result))
-        return EXIT_STATE if any(one.get("problem") for one in result.values()) else 0
+        return exits.STATE if any(one.get("problem") for one in result.values()) else 0
 
     around = locate()
     if lock.is_daemon_running(around.paths):

@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tallyd.cli.exits import EXIT_UNAVAILABLE
+from tallyd import exits
 from tallyd.cli.here import locate
 from tallyd.cli.output import print_json, print_lines, say
 from tallyd.cli.service_room import (
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from tallyd.supervisor.recipe import Recipe
     from tallyd.supervisor.steps import Step
 
-_NOT_INSTALLED, _NOT_RUNNING = 4, 3
 _NO_MANAGER = "there is no service manager here (neither systemd for users nor launchd)."
 _NO_ANSWER = (
     "your systemd user manager does not answer this shell. Log in as yourself (not with su or sudo), or"
@@ -59,7 +58,7 @@ def install(arguments: argparse.Namespace) -> int:
     around = locate()
     supervisor = _supervisor()
     if supervisor is None:
-        return EXIT_UNAVAILABLE
+        return exits.UNAVAILABLE
     products = {*around.registry.products(), *spool.products_with_spool(around.paths)}
     recipe = recipe_for(
         around.paths,
@@ -147,15 +146,15 @@ def status(arguments: argparse.Namespace) -> int:
     """What is installed, and how it goes by its manager's word."""
     supervisor = _supervisor()
     if supervisor is None:
-        return EXIT_UNAVAILABLE
+        return exits.UNAVAILABLE
     seen = supervisor.look()
     if arguments.json:
         print_json(supervision_json(seen))
     else:
         print_lines(supervision_text(seen))
     if seen.installed is None:
-        return _NOT_INSTALLED
-    return 0 if seen.state == "active" or seen.waits else _NOT_RUNNING
+        return exits.NEVER_SET_UP
+    return 0 if seen.state == "active" or seen.waits else exits.NOT_RUNNING
 
 
 def logs(arguments: argparse.Namespace) -> int:
@@ -172,7 +171,7 @@ def logs(arguments: argparse.Namespace) -> int:
         command = ["tail", "-n", str(arguments.lines), *follow, str(around.paths.log)]
     else:
         say("tallyd: nothing has been logged: no service is installed, and no host started one")
-        return _NOT_INSTALLED
+        return exits.NEVER_SET_UP
     sys.stdout.flush()
     try:
         os.execvp(command[0], command)  # noqa: S606 - words of ours, no shell
@@ -198,7 +197,7 @@ def print_files(arguments: argparse.Namespace) -> int:
     else:
         chosen = _supervisor()
         if chosen is None:
-            return EXIT_UNAVAILABLE
+            return exits.UNAVAILABLE
         recipe = chosen.suited(recipe)
     files = {str(path): content.decode() for path, content in chosen.files(recipe).items()}
     if arguments.json:
@@ -221,7 +220,7 @@ def _act(
 ) -> int:
     supervisor = _supervisor()
     if supervisor is None:
-        return EXIT_UNAVAILABLE
+        return exits.UNAVAILABLE
     steps = plan(supervisor)
     if starts and not arguments.dry_run:
         around = locate()

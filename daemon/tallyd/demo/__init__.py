@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
+from tallyd import exits
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,7 +23,6 @@ _NEEDED = {
     "mcp_server_time": "'tallyd[demo]'",
     "tallyd_client": "tallyd-client",
 }
-EXIT_UNAVAILABLE = 69
 
 
 def run_demo(say: Callable[[str], None], *, keep: bool) -> int:
@@ -31,7 +32,7 @@ def run_demo(say: Callable[[str], None], *, keep: bool) -> int:
         wanted = " ".join(sorted({_NEEDED[module] for module in missing}))
         say(f"The demo needs {', '.join(missing)}. Run: pip install {wanted}")
         say('From a checkout, "make demo" installs them by itself.')
-        return EXIT_UNAVAILABLE
+        return exits.UNAVAILABLE
     from tallyd.demo.walk import walk  # noqa: PLC0415 - needs what was just looked for
 
     return walk(say, keep=keep)

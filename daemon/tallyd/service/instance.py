@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tallyd import __version__, buckets, damage, heartbeat, lock, logs, reserve
 from tallyd.errors import StateDamaged, find
 from tallyd.passes import Passes
-from tallyd.store import open_store
+from tallyd.store import open_store, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,7 @@ def single_instance(
     A database that turns out to be damaged, now or later, is set aside before the lock is let go.
     """
     paths = around.paths
+    refuse_newer(paths)
     holder = lock.Holder(os.getpid(), role, __version__, clock.now(), way=way)
     with ExitStack() as stack:
         held = reserve.insist(paths, lambda: stack.enter_context(lock.hold_lock(paths, holder)))

@@ -30,7 +30,7 @@ class Way(Frozen):
     """How a daemon was started.
 
     `is_on_demand`: it leaves when it is idle. `is_supervised`: whoever started it starts it again
-    when it ends with EXIT_RESTART, and never when it ends with 0.
+    when it ends with exits.REPLACED, and never when it ends with 0.
     """
 
     is_on_demand: bool = False

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from tallyd import __version__, handover, installation, policy, requests, reserve, spool
+from tallyd import __version__, exits, handover, installation, policy, requests, reserve, spool
 from tallyd.contract.frozen import Frozen
 from tallyd.errors import StateDamaged, StateMoved, TallydError, in_words
 from tallyd.limits import (
     DELIVERY_LOOK_S,
-    EXIT_RESTART,
     FLUSH_LOOK_S,
     RETENTION_INTERVAL_S,
     TROUBLED_INTERVAL_S,
@@ -156,7 +155,7 @@ async def run_leaving(run: Run) -> None:
             life.leave(Ending(StopReason.REQUEST, "tallyd was removed from this machine"))
         elif change:
             # On demand the next host starts the new one; others are started by a supervisor.
-            code = 0 if way.is_on_demand and not way.is_supervised else EXIT_RESTART
+            code = 0 if way.is_on_demand and not way.is_supervised else exits.REPLACED
             life.leave(Ending(StopReason.REQUEST, "tallyd was upgraded", code))
         if way.is_on_demand and not way.is_supervised:
             newer = handover.asked_by(run.around.paths, __version__)

@@ -11,6 +11,7 @@ import os
 from pathlib import Path  # noqa: TC003 - a field of a value
 from typing import TYPE_CHECKING
 
+from tallyd import exits
 from tallyd.contract.frozen import Frozen
 from tallyd.errors import TallydError, refused
 from tallyd.limits import SERVICE_COMMAND_S
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class ServiceRefused(TallydError):
     """A service manager did not do what it was asked to."""
 
-    exit_code = 69
+    exit_code = exits.UNAVAILABLE
 
 
 class Write(Frozen):

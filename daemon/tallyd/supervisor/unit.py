@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tallyd.limits import EXIT_RESTART, NO_RESTART_EXITS
+from tallyd import exits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,10 +114,10 @@ WorkingDirectory=/
 {told}Restart=on-failure
 RestartSec=15
 # Another tallyd runs, wrong usage, a setting is wrong: starting again would not mend it.
-RestartPreventExitStatus={" ".join(str(code) for code in NO_RESTART_EXITS)}
+RestartPreventExitStatus={" ".join(str(code) for code in exits.NO_RESTART)}
 # It was upgraded, and asks to be started again.
-SuccessExitStatus={EXIT_RESTART}
-RestartForceExitStatus={EXIT_RESTART}
+SuccessExitStatus={exits.REPLACED}
+RestartForceExitStatus={exits.REPLACED}
 # It is patted once a minute, and only while every duty goes on.
 WatchdogSec=180
 # An orderly stop takes a tenth of a second.

@@ -11,13 +11,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from tallyd import __version__
+from tallyd import __version__, exits
 from tallyd.usage.commands import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-EXIT_USAGE = 64
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -34,11 +32,11 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+        self.exit(exits.USAGE, f"{self.prog}: {message}\n")
 
 
 def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The parser of the command line; wrong usage exits with EXIT_USAGE.
+    """The parser of the command line; wrong usage exits with exits.USAGE.
 
     Of the whole of it, or of the one command that `argv` begins with: each costs 0.3 ms to define.
     """
@@ -52,7 +50,8 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         "  tallyd status                   is it well, what does it know, where did it go\n"
         "  tallyd preview codegraph        the exact body that would be sent next\n"
         "  tallyd off codegraph            no more of it, and what was not sent is deleted\n"
-        "  DO_NOT_TRACK=1 your-tool        counts nothing, whatever else is set\n",
+        "  DO_NOT_TRACK=1 your-tool        counts nothing, whatever else is set\n"
+        + ("\nThe manual page: man tallyd\n" if _man_finds_the_page() else ""),
         formatter_class=_Formatter,
     )
     whole.add_argument("--version", action="version", version=f"tallyd {__version__}")
@@ -77,6 +76,23 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
             )
         made.set_defaults(command=one.words)
     return whole
+
+
+def _man_finds_the_page() -> bool:
+    """Whether `man tallyd` would show this installation's page.
+
+    man looks beside each directory of the PATH. uv installs the page into the tool's own environment,
+    where man never looks; pipx and `pip install --user` put it beside the command.
+    """
+    directories = os.environ.get("PATH", "").split(os.pathsep)
+    mine = os.path.dirname(os.path.abspath(sys.argv[0]))
+    page = os.path.join(mine, "..", "share", "man", "man1", "tallyd.1")
+    return (
+        mine in directories
+        and "MANPATH" not in os.environ
+        and os.path.exists(page)
+        and any(os.access(os.path.join(one, "man"), os.X_OK) for one in directories)
+    )
 
 
 def _commands_of(

@@ -11,6 +11,7 @@ from tallyd.usage.words import (
     MAYBE_PRODUCT,
     OUTPUT,
     PRODUCT,
+    SHELLS,
     Command,
     interval_s,
 )
@@ -167,5 +168,11 @@ COMMANDS = (
         "walk one counter from a real MCP server to a gateway's store",
         "tallyd demo",
         {"--keep": {"action": "store_true", "help": "keep the temporary home, and say where"}},
+    ),
+    Command(
+        "completion",
+        "print the file by which a shell completes commands, options and products",
+        "tallyd completion bash > ~/.local/share/bash-completion/completions/tallyd",
+        {"shell": {"metavar": "SHELL", "choices": SHELLS, "help": "bash, zsh or fish"}},
     ),
 )

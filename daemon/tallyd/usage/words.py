@@ -7,10 +7,15 @@ from typing import Any
 
 from tallyd.contract.frozen import Frozen
 
-PRODUCT: dict[str, Any] = {"metavar": "PRODUCT"}
-MAYBE_PRODUCT: dict[str, Any] = {"metavar": "PRODUCT", "nargs": "?"}
+# What a value completes to is told by its metavar: PRODUCT, FILE, CONTRACT (either), and its choices.
+SHELLS = ("bash", "zsh", "fish")
+PRODUCT: dict[str, Any] = {"metavar": "PRODUCT", "help": "a registered product"}
+MAYBE_PRODUCT: dict[str, Any] = {**PRODUCT, "nargs": "?"}
 ALL: dict[str, Any] = {"action": "store_true"}
-CONTRACT: dict[str, Any] = {"metavar": "FILE", "help": "a contract, or a registered product"}
+CONTRACT: dict[str, Any] = {
+    "metavar": "CONTRACT",
+    "help": "a contract's file, or a registered product",
+}
 OUTPUT: dict[str, Any] = {"dest": "output", "metavar": "FILE", "help": "write it there"}
 CHECK: dict[str, Any] = {
     "action": "store_true",
