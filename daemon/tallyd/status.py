@@ -76,9 +76,9 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
         found += symptoms.of_the_spool(paths, {*names, *dropping})
     if code == exits.DONE and running is None:
         code = exits.NOT_RUNNING if is_set_up else exits.NEVER_SET_UP
-    service, problem = _service(around)
-    if problem:
-        found.append(Symptom("service", "", problem))
+    service, broken = _service(around)
+    if broken:
+        found.append(Symptom("service", "", broken))
     aside = damage.last(paths)
     report: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
