@@ -77,11 +77,8 @@ def install(arguments: argparse.Namespace) -> int:
         if start:
             make_room(around, supervisor)
     done = _carry_out(supervisor, plan, arguments)
-    if recipe.left_out:
-        say(
-            f"note: your user manager cannot give {', '.join(recipe.left_out)};"
-            " the unit goes without, and the rest of its hardening applies"
-        )
+    for note in supervisor.notes(recipe):
+        say(f"note: {note}")
     if not arguments.dry_run:
         tell_of_this_shell(around)
     return _report(
@@ -293,6 +290,8 @@ def _after_install(supervisor: Supervisor, recipe: Recipe, *, start: bool) -> li
         return ['installed, not started: "tallyd service start", or your next login']
     if recipe.is_on_demand:
         return ["it is started when a tool drops counts, and leaves when it is idle"]
+    if seen.state == "activating":
+        return ['it is being started; "tallyd service status" tells how it goes']
     if seen.state != "active":
         return [f'it is {seen.state}; "tallyd service logs" shows why']
     return [
