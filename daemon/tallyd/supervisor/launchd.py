@@ -40,7 +40,8 @@ _STATES = {
 # A bootstrap that follows a bootout is tried again with these: launchd is not done with the old job.
 _NOT_YET = (5, 37)
 # `print` says so when a start was made: it runs, or did and ended.
-_STARTED, _STOPPED = r"state = running|last exit code = \d", r"state = (not running|waiting)"
+_STARTED = r"(?m)^\s*(state = running|last exit code = \d)"
+_STOPPED = r"(?m)^\s*state = (not running|waiting|spawn scheduled)"
 
 
 class Launchd:
@@ -126,13 +127,14 @@ class Launchd:
             )
         domain = _domain(is_for_desktop=recipe.has_desktop)
         writes = [Write(path, content) for path, content in self.files(recipe).items()]
-        if not start:
-            return [*writes]
-        _refuse_disabled(domain)
-        is_changed = again or not all(one.is_done for one in writes)
+        is_changed = (again and start) or not all(one.is_done for one in writes)
         loaded = _loaded()
+        # What is loaded is what stands in the file: a later look tells no difference.
         old = [one for one in loaded if is_changed or one != domain]
         steps: list[Step] = [*map(_bootout, old), *writes]
+        if not start:
+            return steps
+        _refuse_disabled(domain)
         if domain not in loaded or domain in old:
             return [*steps, self._bootstrap(domain, is_after=bool(old))]
         return [*steps, *_kickstart(domain, is_on_demand=recipe.is_on_demand)]

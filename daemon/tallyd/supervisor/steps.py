@@ -167,25 +167,32 @@ def _run(step: Run, explain: Callable[[tuple[str, ...], Done], ServiceRefused]) 
     while done.code in step.again_on and time.monotonic() < deadline:
         time.sleep(SERVICE_LOOK_S)
         done = run_command(step.command)
-    if done.code and not step.may_fail:
-        raise explain(step.command, done)
-    while step.look:
-        seen = run_command(step.look)
-        if re.search(step.until, seen.out) if step.until else seen.code:
-            # Whatever the command itself said, by now it is as it should be.
-            return replace(done, code=0)
+    while step.look and not _has_come(step):
+        if done.code and not step.may_fail:
+            raise explain(step.command, done)
         if time.monotonic() >= deadline:
             if step.until:
                 # Its next look tells; nothing depends on it.
-                break
+                return done
             if done.code:
                 raise explain(step.command, done)
             raise ServiceRefused(
-                f"{' '.join(step.command)}: it is still there after {SERVICE_SETTLE_S:g} s",
-                "try again",
+                f"{' '.join(step.command)}: not done after {SERVICE_SETTLE_S:g} s", "try again"
             )
         time.sleep(SERVICE_LOOK_S)
+    if step.look:
+        # Whatever the command itself said, by now it is as it should be.
+        return replace(done, code=0)
+    if done.code and not step.may_fail:
+        raise explain(step.command, done)
     return done
+
+
+def _has_come(step: Run) -> bool:
+    seen = run_command(step.look)
+    if not step.until:
+        return seen.code != 0
+    return seen.code == 0 and re.search(step.until, seen.out) is not None
 
 
 def _write(step: Write) -> None:
