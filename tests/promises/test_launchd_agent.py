@@ -17,25 +17,25 @@ from typing import Any
 import pytest
 from support.launchd_keys import wrong
 from support.mac import GUI, LABEL, USER, Mac, mac
-from support.processes import ROOT, wait_for
+from support.processes import wait_for
+from support.service_files import MAC
+from tallyd.contract.frozen import replace
 from tallyd.limits import LOG_MAX_BYTES
 from tallyd.supervisor import agent, here, launchctl
 from tallyd.supervisor.launchctl import Refusal
 from tallyd.supervisor.recipe import Recipe
 from tallyd.supervisor.steps import Done
 
-_SAMPLE = ROOT / "launchd" / f"{LABEL}.plist"
 _TARGET = f"{GUI}/{LABEL}"
 _ODD = "Jürgen & Söhne <\"x\"> 'y' %n $HOME"
 
 
-def _recipe(home: Path = Path("/Users/you"), **more: Any) -> Recipe:
+def _recipe(home: Path = MAC.home, **more: Any) -> Recipe:
     python = home / ".local/share/uv/tools/tallyd/bin/python"
-    return Recipe(
-        command=(str(python), "-I", "-m", "tallyd"),
-        environ=more.pop("environ", ()),
+    return replace(
+        MAC,
+        command=(str(python), *MAC.command[1:]),
         home=home,
-        config=home / ".config/tallyd",
         state=home / ".local/state/tallyd",
         **more,
     )
@@ -48,10 +48,6 @@ def a_mac(tmp_path):
 
 
 # --- the property list ------------------------------------------------------------------------------
-
-
-def test_the_agent_in_launchd_is_the_one_that_the_code_renders():
-    assert _SAMPLE.read_bytes() == agent.render(_recipe())
 
 
 @pytest.mark.parametrize("is_on_demand", [False, True])
@@ -513,10 +509,10 @@ def test_a_file_that_is_not_ours_is_neither_replaced_nor_removed_nor_unloaded(
     a_mac, tmp_path, kind
 ):
     a_mac.agent.parent.mkdir(parents=True)
-    other = {**plistlib.loads(_SAMPLE.read_bytes()), "ProgramArguments": ["/usr/bin/true"]}
+    other = {**plistlib.loads(agent.render(MAC)), "ProgramArguments": ["/usr/bin/true"]}
     if kind == "a link":
         target = tmp_path / "dotfiles.plist"
-        target.write_bytes(_SAMPLE.read_bytes())
+        target.write_bytes(agent.render(MAC))
         a_mac.agent.symlink_to(target)
     elif kind == "a pipe":
         os.mkfifo(a_mac.agent)
@@ -590,6 +586,37 @@ def test_what_launchd_could_not_start_is_told_with_its_likely_cause(a_mac):
 
 
 @pytest.mark.slow
+def test_an_install_that_was_cut_short_is_finished_by_the_next_one(a_mac):
+    a_mac.service("install")
+    a_mac.refuse(
+        "bootstrap", 134, "Bootstrap failed: 134: Service cannot load in requested session"
+    )
+    first = a_mac.service("install", "--on-demand")
+    (a_mac.launchd / "says-bootstrap").unlink()
+    a_mac.acts()
+
+    again = a_mac.service("install", "--on-demand")
+
+    assert (first[0], f"the agent is not for {GUI}" in first[2]) == (69, True)
+    assert (again[0], a_mac.acts(), _status(a_mac)["waits"]) == (
+        0,
+        [["bootstrap", GUI, str(a_mac.agent)]],
+        True,
+    )
+
+
+@pytest.mark.slow
+def test_a_second_tallyd_ends_its_agent_for_good(a_mac):
+    """Under launchd every other end would be started again, every 15 s."""
+    a_mac.service("install")
+    wait_for(lambda: "action=daemon_started" in a_mac.log.read_text())
+    second = a_mac.tallyd("run", "--agent", "--log-file", str(a_mac.home / "second.log"))
+
+    assert second[0] == 0
+    assert "tallyd is already running here" in (a_mac.home / "second.log").read_text()
+
+
+@pytest.mark.slow
 def test_two_installs_at_once_leave_one_agent_that_runs(a_mac):
     words = [sys.executable, "-m", "tallyd", "service", "install"]
     both = [
@@ -624,7 +651,6 @@ def test_a_daemon_that_fails_at_each_start_does_not_fill_the_log(a_mac):
     # It ended with 0, for another start would mend nothing, and said why.
     assert "log_level" in a_mac.log.read_text()
     assert a_mac.log.stat().st_size < 1000
-    assert a_mac.log.stat().st_mode & 0o777 == 0o644
 
 
 def _runs(a_mac: Mac) -> bool:
@@ -654,7 +680,7 @@ def test_a_log_that_cannot_be_opened_ends_the_agent_for_good(a_mac):
 @pytest.mark.parametrize("follow", [False, True])
 def test_logs_shows_the_last_lines_with_those_before_them_where_it_is_short(a_mac, follow):
     a_mac.agent.parent.mkdir(parents=True)
-    a_mac.agent.write_bytes(_SAMPLE.read_bytes())
+    a_mac.agent.write_bytes(agent.render(MAC))
     a_mac.log.with_name("tallyd.log.1").write_text("1\n2\n3\n")
     a_mac.log.write_text("4\n5\n")
 
@@ -679,7 +705,7 @@ def test_logs_shows_the_last_lines_with_those_before_them_where_it_is_short(a_ma
 @pytest.mark.slow
 def test_logs_says_so_when_nothing_was_logged_yet(a_mac):
     a_mac.agent.parent.mkdir(parents=True)
-    a_mac.agent.write_bytes(_SAMPLE.read_bytes())
+    a_mac.agent.write_bytes(agent.render(MAC))
 
     assert a_mac.service("logs")[::2] == (
         69,
@@ -695,8 +721,10 @@ def test_the_environment_names_the_service_manager_and_a_wrong_word_is_told(a_ma
     none = a_mac.service("status", TALLYD_SERVICE_MANAGER="none")
     wrong_word = a_mac.service("install", TALLYD_SERVICE_MANAGER="upstart")
 
-    assert none[0] == 69
-    assert none[2].startswith("tallyd: there is no service manager to speak to here")
+    assert (none[0], none[2].splitlines()[0]) == (
+        69,
+        "tallyd: there is no service manager here (neither systemd for users nor launchd).",
+    )
     assert wrong_word == (
         64,
         "",

@@ -239,7 +239,8 @@ def _supervisor(*, for_removal: bool = False, is_quiet: bool = False) -> Supervi
     if found is None and not is_quiet:
         from tallyd.supervisor.steps import has_program
 
-        say(f"tallyd: {_NO_ANSWER if has_program('systemctl') else _NO_MANAGER}\n{_ELSEWHERE}")
+        is_deaf = supervisor.kind(os.environ) == "systemd" and has_program("systemctl")
+        say(f"tallyd: {_NO_ANSWER if is_deaf else _NO_MANAGER}\n{_ELSEWHERE}")
     return found
 
 

@@ -75,7 +75,7 @@ def installed(environ: Mapping[str, str]) -> Installed | None:
 
     Raises StateUnusable when it is there and cannot be read, BadRequest as `here`.
     """
-    match _kind(environ):
+    match kind(environ):
         case "launchd":
             from tallyd.supervisor import agent  # noqa: PLC0415 - the other's is not loaded
 
@@ -90,7 +90,7 @@ def installed(environ: Mapping[str, str]) -> Installed | None:
 
 def offline(environ: Mapping[str, str]) -> Supervisor | None:
     """The one of this system's kind, whether or not it can be spoken to: its files can go without it."""
-    match _kind(environ):
+    match kind(environ):
         case "launchd":
             from tallyd.supervisor.launchd import Launchd  # noqa: PLC0415
 
@@ -112,8 +112,11 @@ def here(environ: Mapping[str, str]) -> Supervisor | None:
     return found if found is not None and found.is_here() else None
 
 
-def _kind(environ: Mapping[str, str]) -> str:
-    """Which service manager it is: TALLYD_SERVICE_MANAGER's word, else the system's own."""
+def kind(environ: Mapping[str, str]) -> str:
+    """Which service manager it is, or "none": TALLYD_SERVICE_MANAGER's word, else the system's own.
+
+    Raises BadRequest for a word that we do not know.
+    """
     told = environ.get("TALLYD_SERVICE_MANAGER", "")
     if told not in ("", *_KINDS):
         raise BadRequest(
