@@ -23,6 +23,7 @@ from tallyd.contract.frozen import replace
 from tallyd.limits import LOG_MAX_BYTES
 from tallyd.supervisor import agent, here, launchctl
 from tallyd.supervisor.launchctl import Refusal
+from tallyd.supervisor.launchd import Launchd
 from tallyd.supervisor.recipe import Recipe
 from tallyd.supervisor.steps import Done
 
@@ -490,6 +491,24 @@ def test_behind_an_input_output_error_its_cause_is_looked_for(a_mac, cause, what
     )
     # launchctl's own advice would install it for root.
     assert "as root" not in said
+
+
+def test_what_is_switched_off_in_the_moment_of_the_start_is_told_as_such(a_mac, monkeypatch):
+    for name in ("PATH", "FAKE_LAUNCHD"):
+        monkeypatch.setenv(name, a_mac.environ[name])
+    a_mac.launchctl("disable", _TARGET)
+    refused = Done(
+        5, "", "Bootstrap failed: 5: Input/output error\nTry re-running the command as root"
+    )
+
+    told = Launchd(a_mac.environ).explain(
+        ("launchctl", "bootstrap", GUI, str(a_mac.agent)), refused
+    )
+
+    assert str(told) == (
+        f"launchd has {_TARGET} switched off (Bootstrap failed: 5: Input/output error); switch it on in"
+        f" System Settings > General > Login Items, or: launchctl enable {_TARGET}; then try again"
+    )
 
 
 @pytest.mark.slow

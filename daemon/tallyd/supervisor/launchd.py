@@ -130,7 +130,7 @@ class Launchd:
         is_changed = (again and start) or not all(one.is_done for one in writes)
         loaded = _loaded()
         # What is loaded is what stands in the file: a later look tells no difference.
-        old = [one for one in loaded if is_changed or one != domain]
+        old = loaded if is_changed else []
         steps: list[Step] = [*map(_bootout, old), *writes]
         if not start:
             return steps
