@@ -650,6 +650,22 @@ def test_two_installs_at_once_leave_one_agent_that_runs(a_mac):
     assert (len(a_mac.pids()), _status(a_mac)["state"]) == (1, "active")
 
 
+@pytest.mark.slow
+def test_the_doctor_reads_the_agent_as_it_reads_a_unit(a_mac):
+    home = str(a_mac.home / "tally")
+    a_mac.service("install", "--no-start", TALLYD_HOME=home)
+
+    def found(**more: str) -> list[str]:
+        said = json.loads(a_mac.tallyd("doctor", "--json", **more)[1])
+        return [one["what"] for one in said["findings"] if one["check"] == "service"]
+
+    assert found(TALLYD_HOME=home) == [
+        f"{a_mac.agent} is there, and no daemon runs",
+        "launchd is this system's service manager",
+    ]
+    assert f"TALLYD_HOME is not set in this shell, and {home} in the service" in found()
+
+
 # --- the log ------------------------------------------------------------------------------------------
 
 

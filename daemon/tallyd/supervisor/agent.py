@@ -10,6 +10,7 @@ file that cannot be removed would start the daemon again and again.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zlib
 from pathlib import Path
@@ -44,7 +45,9 @@ def render(recipe: Recipe) -> bytes:
     """The property list, in XML."""
     import plistlib  # noqa: PLC0415 - 10 ms and more, which `status` is to pay only where it needs it
 
-    return plistlib.dumps(_keys(recipe), sort_keys=False)
+    rendered = plistlib.dumps(_keys(recipe), sort_keys=False)
+    # Indented by spaces: what is printed for a person shows a tab as a sign. No value has a line of its own.
+    return re.sub(rb"(?m)^\t+", lambda tabs: b"  " * len(tabs[0]), rendered)
 
 
 def _keys(recipe: Recipe) -> dict[str, object]:
@@ -115,10 +118,21 @@ def keys_of(content: bytes) -> dict[str, object]:
 
 def command_of(keys: dict[str, object]) -> tuple[str, ...]:
     """The command line that an agent starts; () where it is none."""
-    words = keys.get("ProgramArguments")
-    if not isinstance(words, list) or not all(isinstance(one, str) for one in words):
+    return _strings(keys.get("ProgramArguments"))
+
+
+def environ_of(keys: dict[str, object]) -> tuple[tuple[str, str], ...]:
+    """What an agent tells the daemon's environment, as far as it is text."""
+    told = keys.get("EnvironmentVariables")
+    if not isinstance(told, dict):
         return ()
-    return tuple(words)
+    return tuple((str(name), value) for name, value in told.items() if isinstance(value, str))
+
+
+def _strings(found: object) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        return ()
+    return tuple(found)
 
 
 def is_ours(keys: dict[str, object]) -> bool:
@@ -158,6 +172,8 @@ def installed_in(where: Path) -> Installed | None:
         is_on_demand=is_on_demand(keys),
         has_sandbox=False,
         text=content.decode("utf-8", "replace"),
+        watches=_strings(keys.get("WatchPaths")),
+        environ=environ_of(keys),
     )
 
 

@@ -283,6 +283,7 @@ def installed_in(directory: Path) -> Installed | None:
         has_sandbox=any(line.startswith("PrivateUsers=") for line in text.splitlines()),
         text=text,
         watches=tuple(unit.watched_by(read_text(directory / unit.PATH))),
+        environ=tuple(unit.environ_of(text)),
     )
 
 
