@@ -123,6 +123,12 @@ IDLE_EXIT_S: Final = 600.0
 WAITING_MAX_NAMES: Final = 10_000
 # How long one command of a service manager may take: a start waits for the first scan.
 SERVICE_COMMAND_S: Final = 120.0
+# How long a step may take to come true after its command, in seconds, and how often that is looked at:
+# launchd ends a daemon after 5 s, and refused a new one for about 5 s more (docs/decisions.md).
+SERVICE_SETTLE_S: Final = 20.0
+SERVICE_LOOK_S: Final = 0.1
+# An agent of ours is 1.5 KiB, and with a hundred products on demand 20.
+AGENT_MAX_BYTES: Final = 64 * 1024
 # How long a supervised start waits for a daemon on demand to leave: it looks once a minute.
 TAKE_OVER_S: Final = 90.0
 # A log that is a file: a year of starts and stops, or a month of a day's trouble; and as much before it.

@@ -51,17 +51,18 @@ class _CappedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generi
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)
         with suppress(OSError, ValueError):
-            descriptor = sys.stderr.fileno()
-            if os.fstat(descriptor).st_size > LOG_MAX_BYTES:
-                # A full disk may refuse the copy; then the truncation is what helps.
-                with suppress(OSError):
-                    self._keep(descriptor)
-                os.ftruncate(descriptor, 0)
+            _keep_small(sys.stderr.fileno(), self._file)
 
-    def _keep(self, descriptor: int) -> None:
-        with open(_open(f"{self._file}.1", os.O_TRUNC), "wb") as kept:
-            at = max(0, os.fstat(descriptor).st_size - LOG_MAX_BYTES)
-            kept.write(os.pread(descriptor, LOG_MAX_BYTES, at))
+
+def _keep_small(descriptor: int, file: Path) -> None:
+    """Past the cap, copy the newest of an open log to `<file>.1`, and truncate it. Raises OSError."""
+    size = os.fstat(descriptor).st_size
+    if size <= LOG_MAX_BYTES:
+        return
+    # A full disk may refuse the copy; then the truncation is what helps.
+    with suppress(OSError), open(_open(f"{file}.1", os.O_TRUNC), "wb") as kept:
+        kept.write(os.pread(descriptor, LOG_MAX_BYTES, size - LOG_MAX_BYTES))
+    os.ftruncate(descriptor, 0)
 
 
 def to_file(file: Path) -> None:
@@ -73,6 +74,9 @@ def to_file(file: Path) -> None:
         descriptor = _open(str(file), os.O_APPEND)
     except OSError as error:
         raise refused(f"{file} cannot be opened", error) from error
+    # A daemon that fails at each start writes what no handler of it sees, and is started for ever.
+    with suppress(OSError):
+        _keep_small(descriptor, file)
     for standard in (1, 2):
         os.dup2(descriptor, standard)
     os.close(descriptor)

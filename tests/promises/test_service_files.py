@@ -27,7 +27,8 @@ def test_the_files_in_the_repository_are_those_that_the_code_renders():
     """`make units` writes them anew."""
     there = {
         file: file.read_text()
-        for file in (ROOT / "systemd").rglob("*")
+        for directory in ("systemd", "launchd")
+        for file in (ROOT / directory).rglob("*")
         if file.suffix != ".md" and file.is_file()
     }
 

@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     around = locate()
     if arguments.on_demand and not is_supervised:
         _defer_to_newer(around.paths)
-    log_file = _log_file(arguments, around.paths, is_supervised=is_supervised)
     try:
+        log_file = _log_file(arguments, around.paths, is_supervised=is_supervised)
         chosen = settings.read_settings(around.paths)
     except TallydError as problem:
         return _refuse(problem, is_agent=arguments.agent)

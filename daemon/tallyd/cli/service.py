@@ -76,11 +76,8 @@ def install(arguments: argparse.Namespace) -> int:
         if start:
             make_room(around, supervisor)
     done = _carry_out(supervisor, plan, arguments)
-    if recipe.left_out:
-        say(
-            f"note: your user manager cannot give {', '.join(recipe.left_out)};"
-            " the unit goes without, and the rest of its hardening applies"
-        )
+    for note in supervisor.notes(recipe):
+        say(f"note: {note}")
     if not arguments.dry_run:
         tell_of_this_shell(around)
     return _report(
@@ -241,7 +238,8 @@ def _supervisor(*, for_removal: bool = False, is_quiet: bool = False) -> Supervi
     if found is None and not is_quiet:
         from tallyd.supervisor.steps import has_program
 
-        say(f"tallyd: {_NO_ANSWER if has_program('systemctl') else _NO_MANAGER}\n{_ELSEWHERE}")
+        is_deaf = supervisor.kind(os.environ) == "systemd" and has_program("systemctl")
+        say(f"tallyd: {_NO_ANSWER if is_deaf else _NO_MANAGER}\n{_ELSEWHERE}")
     return found
 
 
@@ -292,6 +290,8 @@ def _after_install(supervisor: Supervisor, recipe: Recipe, *, start: bool) -> li
         return ['installed, not started: "tallyd service start", or your next login']
     if recipe.is_on_demand:
         return ["it is started when a tool drops counts, and leaves when it is idle"]
+    if seen.state == "activating":
+        return ['it is being started; "tallyd service status" tells how it goes']
     if seen.state != "active":
         return [f'it is {seen.state}; "tallyd service logs" shows why']
     return [

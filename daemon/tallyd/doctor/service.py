@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from typing import TYPE_CHECKING
 
 from tallyd import installation, supervisor
@@ -62,7 +61,7 @@ def _installed(scene: Scene, found: Installed) -> Iterator[Finding]:
     for name in _TOLD:
         here = scene.around.environ.get(name, "")
         here = here if os.path.isabs(here) else ""
-        there = _told(found.text, name)
+        there = dict(found.environ).get(name, "")
         if here != there:
             what = f"{name} is {here or 'not set'} in this shell, and {there or 'not set'} in the service"
             yield Finding("service", Level.WARNING, what, f"{_AGAIN}, in the shell that is right")
@@ -82,14 +81,8 @@ def _installed(scene: Scene, found: Installed) -> Iterator[Finding]:
         yield Finding("service", Level.WARNING, what, "tallyd service start; tallyd service logs")
 
 
-def _told(text: str, name: str) -> str:
-    """The value that a service file sets a variable to; "" where it sets none."""
-    match = re.search(rf'^Environment="?{name}=(.*?)"?$', text, re.MULTILINE)
-    return match[1].replace("%%", "%") if match else ""
-
-
 def _manager(environ: Mapping[str, str]) -> Iterator[Finding]:
-    if sys.platform == "darwin":
+    if supervisor.kind(environ) == "launchd":
         yield Finding("service", Level.OK, "launchd is this system's service manager")
         return
     runtime = environ.get("XDG_RUNTIME_DIR", "")

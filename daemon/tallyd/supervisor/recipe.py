@@ -25,6 +25,7 @@ class Recipe(Frozen):
     `command` is the absolute command line before `run`; `environ` what its environment must hold;
     `is_on_demand`: it is started when something was dropped, and leaves when it is idle; `products`
     are those whose drops start it then. `left_out` are settings that the user's manager refuses.
+    `has_desktop`: somebody is logged in at the screen, as far as the manager (launchd) can tell.
     """
 
     command: tuple[str, ...]
@@ -35,6 +36,7 @@ class Recipe(Frozen):
     is_on_demand: bool = False
     products: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    has_desktop: bool = True
 
     @property
     def is_below_tmp(self) -> bool:

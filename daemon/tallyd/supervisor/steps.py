@@ -8,13 +8,16 @@ where the step says that it may fail (stopping what does not run).
 from __future__ import annotations
 
 import os
+import re
+import stat
+import time
 from pathlib import Path  # noqa: TC003 - a field of a value
 from typing import TYPE_CHECKING
 
 from tallyd import exits
-from tallyd.contract.frozen import Frozen
+from tallyd.contract.frozen import Frozen, replace
 from tallyd.errors import TallydError, refused
-from tallyd.limits import SERVICE_COMMAND_S
+from tallyd.limits import SERVICE_COMMAND_S, SERVICE_LOOK_S, SERVICE_SETTLE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,9 +38,12 @@ class Write(Frozen):
 
     @property
     def is_done(self) -> bool:
-        """Whether it stands there already."""
+        """Whether it stands there already, and nobody else can write it."""
         try:
-            return self.path.read_bytes() == self.content and not self.path.is_symlink()
+            about = self.path.lstat()
+            if not stat.S_ISREG(about.st_mode) or about.st_mode & 0o022:
+                return False
+            return self.path.read_bytes() == self.content
         except OSError:
             return False
 
@@ -68,10 +74,18 @@ class RemoveEmpty(Frozen):
 
 
 class Run(Frozen):
-    """Run a command; `may_fail` where its refusal means that there was nothing to do."""
+    """Run a command; `may_fail` where its refusal means that there was nothing to do.
+
+    Some managers answer before it is done. `again_on` are exit codes with which the same is tried
+    again; `look` is a command that tells afterwards how it went: it is run until what it prints
+    matches `until`, or, where that is empty, until it is refused. All for SERVICE_SETTLE_S at most.
+    """
 
     command: tuple[str, ...]
     may_fail: bool = False
+    again_on: tuple[int, ...] = ()
+    look: tuple[str, ...] = ()
+    until: str = ""
 
     @property
     def is_done(self) -> bool:
@@ -141,12 +155,45 @@ def carry_out(
             case Remove() | RemoveEmpty():
                 _remove(step.path)
             case Run():
-                done = run_command(step.command)
-                if done.code and not step.may_fail:
-                    raise explain(step.command, done)
+                done = _run(step, explain)
                 if done.code:
                     continue
         tell(step)
+
+
+def _run(step: Run, explain: Callable[[tuple[str, ...], Done], ServiceRefused]) -> Done:
+    """Run a command, and wait until it has taken effect. Raises ServiceRefused."""
+    deadline = time.monotonic() + SERVICE_SETTLE_S
+    done = run_command(step.command)
+    while done.code in step.again_on and time.monotonic() < deadline:
+        time.sleep(SERVICE_LOOK_S)
+        done = run_command(step.command)
+    while step.look and not _has_come(step):
+        if done.code and not step.may_fail:
+            raise explain(step.command, done)
+        if time.monotonic() >= deadline:
+            if step.until:
+                # Its next look tells; nothing depends on it.
+                return done
+            if done.code:
+                raise explain(step.command, done)
+            raise ServiceRefused(
+                f"{' '.join(step.command)}: not done after {SERVICE_SETTLE_S:g} s", "try again"
+            )
+        time.sleep(SERVICE_LOOK_S)
+    if step.look:
+        # Whatever the command itself said, by now it is as it should be.
+        return replace(done, code=0)
+    if done.code and not step.may_fail:
+        raise explain(step.command, done)
+    return done
+
+
+def _has_come(step: Run) -> bool:
+    seen = run_command(step.look)
+    if not step.until:
+        return seen.code != 0
+    return seen.code == 0 and re.search(step.until, seen.out) is not None
 
 
 def _write(step: Write) -> None:
@@ -156,6 +203,8 @@ def _write(step: Write) -> None:
         try:
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, step.mode)
             with os.fdopen(descriptor, "wb") as opened:
+                # Whatever the umask is: launchd takes no file that others can write.
+                os.fchmod(descriptor, step.mode)
                 opened.write(step.content)
             os.replace(beside, step.path)
         except OSError:

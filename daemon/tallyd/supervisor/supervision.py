@@ -11,7 +11,8 @@ from tallyd.contract.frozen import Frozen
 class Installed(Frozen):
     """A service file as it stands on disk. `is_ours`: "tallyd service install" wrote it.
 
-    `watches` are the directories whose change starts it, where it is on demand.
+    `watches` are the directories whose change starts it, where it is on demand; `environ` is what it
+    tells the daemon's environment.
     """
 
     supervisor: str
@@ -22,6 +23,7 @@ class Installed(Frozen):
     has_sandbox: bool
     text: str
     watches: tuple[str, ...] = ()
+    environ: tuple[tuple[str, str], ...] = ()
 
     @property
     def problem(self) -> str:

@@ -77,6 +77,15 @@ class Systemd:
                 break
         return replace(recipe, left_out=tuple(one for one in wanted if one not in kept))
 
+    def notes(self, recipe: Recipe) -> list[str]:
+        """What the user should know of an installation."""
+        if not recipe.left_out:
+            return []
+        return [
+            f"your user manager cannot give {', '.join(recipe.left_out)};"
+            " the unit goes without, and the rest of its hardening applies"
+        ]
+
     def installed(self) -> Installed | None:
         """What stands in the unit directory, without asking the manager; None when nothing does."""
         return installed_in(self._directory)
@@ -274,6 +283,7 @@ def installed_in(directory: Path) -> Installed | None:
         has_sandbox=any(line.startswith("PrivateUsers=") for line in text.splitlines()),
         text=text,
         watches=tuple(unit.watched_by(read_text(directory / unit.PATH))),
+        environ=tuple(unit.environ_of(text)),
     )
 
 

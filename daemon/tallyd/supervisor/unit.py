@@ -9,6 +9,7 @@ configuration directory.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tallyd import exits
@@ -194,6 +195,12 @@ def watched_by(text: str) -> list[str]:
     """The directories that a path unit of ours watches."""
     lines = (line.partition("=") for line in text.splitlines())
     return [value.replace("%%", "%") for name, _, value in lines if name == "PathChanged"]
+
+
+def environ_of(text: str) -> list[tuple[str, str]]:
+    """What a unit of ours tells the daemon's environment: names and values."""
+    told = re.findall(r'^Environment="?(\w+)=(.*?)"?$', text, re.MULTILINE)
+    return [(name, value.replace("%%", "%")) for name, value in told]
 
 
 def _words(line: str) -> Iterable[str]:
