@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import anyio
 import pytest
@@ -12,7 +13,13 @@ from support.deltas import delta, name_of
 from support.pipeline import Pipeline, Tally
 from tallyd import spool
 from tallyd.errors import Malformed
-from tallyd.limits import DELTA_MAX_BYTES, LEFTOVER_S, QUARANTINE_MAX_FILES
+from tallyd.limits import (
+    DELTA_MAX_BYTES,
+    LEFTOVER_S,
+    QUARANTINE_MAX_FILES,
+    WAITING_MAX_NAMES,
+)
+from tallyd.paths import Paths
 
 
 def _new(pipeline: Pipeline) -> str:
@@ -202,3 +209,15 @@ def test_a_file_that_two_passes_listed_at_once_is_set_aside_once(pipeline: Pipel
     anyio.run(two_at_once)
 
     assert Tally(bad=1, lost={"malformed": 1}) == pipeline.tally()
+
+
+@pytest.mark.slow
+def test_of_a_flooded_spool_no_more_names_are_looked_at_than_the_cap_says(home: Path):
+    """While a daemon on demand leaves; what it does not see then waits for the next start."""
+    paths = Paths.locate({"TALLYD_HOME": str(home)})
+    new = paths.spool("tallyd-demo").new
+    new.mkdir(parents=True)
+    for number in range(WAITING_MAX_NAMES + 5):
+        (new / f"{number}.json").touch()
+
+    assert len(spool.waiting_names(paths)) == WAITING_MAX_NAMES
