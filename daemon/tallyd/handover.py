@@ -13,11 +13,12 @@ import json
 import os
 import re
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tallyd.contract.frozen import Frozen
 from tallyd.errors import refused
-from tallyd.files import read_regular, replace_file
+from tallyd.files import NO_TRAPS, read_regular, replace_file
 from tallyd.limits import HANDOVER_FRESH_S, HANDOVER_MAX_BYTES
 
 if TYPE_CHECKING:
@@ -85,6 +86,19 @@ def settle(paths: Paths, version: str, command: Sequence[str] | None, package: s
         said = {"version": version, "command": list(command), "package": package}
         if known != (version, list(command)):
             replace_file(paths.program, json.dumps(said).encode("ascii"))
+
+
+def announce(paths: Paths) -> None:
+    """Claim the next start for whoever takes our place, before the lock is let go. Best effort.
+
+    Without it a host that finds the lock free in between starts one more, which finds it taken.
+    """
+    with suppress(OSError):
+        descriptor = os.open(paths.starting, os.O_WRONLY | os.O_CREAT | NO_TRAPS, 0o600)
+        try:
+            os.utime(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def newer_program(paths: Paths, version: str, now: float | None = None) -> list[str] | None:

@@ -107,6 +107,8 @@ async def serve(
                 except TallydError as problem:
                     # The next start finds this run without a stop, and says so.
                     _log.error(logs.line("stop_not_recorded", why=problem))
+                if ending.successor:
+                    handover.announce(around.paths)
         return ending
 
 
