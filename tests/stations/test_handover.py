@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.tool import put
 from tallyd import handover
-from tallyd.limits import HANDOVER_FRESH_S
+from tallyd.limits import HANDOVER_FRESH_S, HANDOVER_MAX_BYTES
 from tallyd.paths import Paths
 
 _SH = "/bin/sh"
@@ -87,6 +87,18 @@ def test_a_file_that_others_can_write_is_believed_in_nothing(paths: Paths):
 
     assert before == (True, [_SH])
     assert (handover.asked(paths, "1.0"), handover.newer_program(paths, "1.0", 0.0)) == (None, None)
+
+
+def test_a_word_over_the_cap_is_nobodys(paths: Paths):
+    """To the byte: neither who asks nor which program ran is read further."""
+    found = []
+    for size in (HANDOVER_MAX_BYTES, HANDOVER_MAX_BYTES + 1):
+        said = {"version": "2.0", "program": _SH, "command": [_SH], "package": _SH}
+        for file in (paths.handover, paths.program):
+            put(file, json.dumps(said).ljust(size))
+        found.append((handover.asked(paths, "1.0") is None, handover.newer_program(paths, "1.0")))
+
+    assert found == [(False, [_SH]), (True, None)]
 
 
 def test_a_start_prefers_what_was_asked_for_shortly_before(paths: Paths):
