@@ -10,13 +10,14 @@ export PIP_ROOT_USER_ACTION := ignore
 
 SECONDS ?= 60
 
-.PHONY: help demo test crash race thorough fuzz bench bench-peers bench-docs incident check format lint types layers shell fix requirements units test-systemd clean
+.PHONY: help demo test crash autostart race thorough fuzz bench bench-peers bench-docs bench-autostart incident check format lint types layers shell fix requirements units test-systemd clean
 
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
 	@echo "make test          run the tests"
 	@echo "make test-pythons  the quick tests on the other Pythons installed"
 	@echo "make crash         kill a flush, a daemon and hosts KILLS times (10000), from SEED (1) on"
+	@echo "make autostart     HOSTS (10000) short hosts that may each start the daemon: never two, none left"
 	@echo "make race          say no before every single step of a flush and of a drop"
 	@echo "make thorough      try every property with all its examples"
 	@echo "make fuzz          look for inputs that break a reader, SECONDS=60 each (Linux on x86-64)"
@@ -25,6 +26,7 @@ help:
 	@echo "make bench         every promise about cost, beside its floor: one table (4 minutes)"
 	@echo "make bench-peers   the same, with other libraries installed beside"
 	@echo "make bench-docs    bench-peers and incident, written into the documents with their pictures"
+	@echo "make bench-autostart  what an exit costs a host that may start the daemon"
 	@echo "make incident      10,000 processes on one machine, and 100,000 machines by sampling (4 minutes)"
 	@echo "make check         format, lint, types and import layers, as CI does"
 	@echo "make shell         write completions, the manual page and README's exit codes from the code"
@@ -43,6 +45,11 @@ SEED := 1
 KILLS := 10000
 crash: $(VENV)/.dev
 	@PYTHONPATH=tests $(PYTHON) -m crash.sweep --seed $(SEED) --kills $(KILLS) > $(VENV)/crash.jsonl
+
+# Short hosts that may each start the daemon; one line of figures, and 1 when anything is not as promised.
+HOSTS := 10000
+autostart: $(VENV)/.dev
+	@PYTHONPATH=tests $(PYTHON) -m support.crowd --hosts $(HOSTS)
 
 # `tallyd off` before every single step; the suite tries every fourth.
 race: $(VENV)/.dev
@@ -88,6 +95,9 @@ bench-docs: $(VENV)/.dev $(VENV)-peers/.done $(VENV)-plot/.done
 	@PYTHONPATH=tests $(PYTHON) -m benchmarks --docs
 	@PYTHONPATH=tests $(PYTHON) -m benchmarks.incident --docs
 	@$(VENV)-plot/bin/python -m benchmarks.pictures benchmarks/results/figures.json docs/pictures
+
+bench-autostart: $(VENV)/.dev
+	@PYTHONPATH=tests $(PYTHON) -m benchmarks.autostart
 
 incident: $(VENV)/.dev
 	@PYTHONPATH=tests $(PYTHON) -m benchmarks.incident $(ARGS)

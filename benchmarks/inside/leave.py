@@ -1,9 +1,9 @@
 """Runs in any Python: how long a process takes from its last statement to its end.
 
-    leave.py plain|count IDLE_S [CONTRACT.json]
+    leave.py plain|count IDLE_S CONTRACT.json [TALLYD]
 
 `count` makes a client and one count, `plain` loads the same modules of the standard library and
-neither client nor count. Prints the instant of its last statement (monotonic ns, one clock for all
+neither client nor count. TALLYD is the program that the client may start, if any. Prints the instant of its last statement (monotonic ns, one clock for all
 processes of a machine) without buffering; whoever started it subtracts.
 """
 
@@ -23,7 +23,9 @@ def main():
     if kind == "count":
         from tallyd_client import Client
 
-        count = Client(version="1.0.0", contract=contract).counter("tool_calls", tool="search")
+        more = {"autostart": sys.argv[4]} if sys.argv[4:] and sys.argv[4] else {}
+        client = Client(version="1.0.0", contract=contract, **more)
+        count = client.counter("tool_calls", tool="search")
     time.sleep(0.02)
     if kind == "count":
         count()

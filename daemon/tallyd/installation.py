@@ -25,6 +25,11 @@ def command() -> tuple[str, ...]:
     return (sys.executable, *(("-E", "-P") if is_users else ("-I",)), "-m", "tallyd")
 
 
+def package_file() -> str:
+    """A file that is there as long as this installation is."""
+    return str(_PACKAGE / "__init__.py")
+
+
 def why_ephemeral(prefix: str = sys.prefix) -> str:
     """Why what lies in `prefix` will not be there tomorrow; "" when it will.
 

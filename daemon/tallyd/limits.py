@@ -135,6 +135,9 @@ TAKE_OVER_S: Final = 90.0
 LOG_MAX_BYTES: Final = 256 * 1024
 # A version and a command line of a few hundred bytes.
 HANDOVER_MAX_BYTES: Final = 4096
+# For so long a start prefers the newer program that a host asked for: the older daemon leaves within a
+# minute, and whoever starts next must not be older again. A program that cannot run costs ten minutes.
+HANDOVER_FRESH_S: Final = 600.0
 # Starts and stops that are remembered: `status` shows the last, a person may look at some before.
 RUNS_MAX_ROWS: Final = 100
 # Age moves by the day and caps hold at once: what is left to tidy can wait an hour.

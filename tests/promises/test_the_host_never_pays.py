@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.hosts import (
+    COSTLY,
     NOTICE_BEGINS,
     PYTHONS,
     Dropped,
@@ -28,11 +29,6 @@ from support.tools import need
 
 pytestmark = pytest.mark.slow
 
-# What no import of the stub may bring: each costs more than all of the stub.
-_COSTLY = (
-    *("json", "uuid", "pathlib", "tempfile", "re", "enum", "typing", "dataclasses", "logging"),
-    *("threading", "datetime", "select", "subprocess", "socket", "hashlib", "tomllib", "platform"),
-)
 _ALL_OF_IT = """
 search(); count("tool"); count("tool", ok=False); count([])
 client.event("server_started", transport="stdio")
@@ -477,7 +473,7 @@ import sys
 before = set(sys.modules)
 sys.path.insert(0, {str(STUB)!r})
 import tallyd_client
-print(sorted(set(sys.modules).intersection({_COSTLY!r})))
+print(sorted(set(sys.modules).intersection({COSTLY!r})))
 print(sorted(name for name in set(sys.modules) - before if name.startswith("tallyd")))
 """
     done = subprocess.run(
@@ -500,7 +496,7 @@ def test_a_host_that_counts_and_exits_imports_nothing_that_costs_either(home: Pa
     (home / "state/consent/tallyd-demo.json").write_text('{"enabled": true}')
     code = f"""
 def tell():
-    print(sorted(set(sys.modules).intersection({_COSTLY!r})))
+    print(sorted(set(sys.modules).intersection({COSTLY!r})))
 search(); count("tool")
 client.drain()
 tell()

@@ -570,7 +570,7 @@ def test_what_the_kernel_says_of_the_running_daemon_is_told(home):
 
 def test_a_newer_tallyd_that_ran_here_is_told(home):
     paths = Paths.locate({"TALLYD_HOME": str(home)})
-    handover.settle(paths, "99.0", ["/bin/sh", "-m", "tallyd"])
+    handover.settle(paths, "99.0", ["/bin/sh", "-m", "tallyd"], "/bin/sh")
 
     assert [one for one in wrong(looked(home)) if one[0] == "program"] == [
         ("program", "a newer tallyd has run here: /bin/sh", "upgrade this one, or call that one")

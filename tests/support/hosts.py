@@ -24,6 +24,11 @@ from tallyd_client._load import constants_of
 from support.processes import _CLEARED, DEMO_CONTRACT, STUB, environ_of
 
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+# What no import of the stub may bring: each costs more than all of the stub.
+COSTLY = (
+    *("json", "uuid", "pathlib", "tempfile", "re", "enum", "typing", "dataclasses", "logging"),
+    *("threading", "datetime", "select", "subprocess", "socket", "hashlib", "tomllib", "platform"),
+)
 NOTICE_BEGINS = "tallyd-demo counts tool calls"
 # What every host program begins with; its counters are bound before anything is counted.
 _BEGINNING = """\

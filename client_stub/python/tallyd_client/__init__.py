@@ -77,7 +77,7 @@ class Client:
     the constants built from the product's contract, or a path to it (Python 3.11 or newer), or None
     for the one registered on this machine; `envelope` the host's own envelope fields. `identity` is
     the value that a contract derives its id from: it is hashed here and goes nowhere. `off` switches
-    this process off, whatever anybody chose.
+    this process off, whatever anybody chose; `autostart`, or a program's path, starts the daemon.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Client:
         *,
         identity: "str | None" = None,
         off: bool = False,
+        autostart: "bool | str | os.PathLike[str]" = False,
     ) -> None:
         self.problem: "str | None" = None
         self._policy: "_policy.Policy | None" = None
@@ -99,6 +100,7 @@ class Client:
         self._lost_marks = {"cap": 0, "error": 0}
         self._is_closed = False
         self._is_off = False
+        self._autostart = autostart
         self._new_process()
         try:
             self._policy = _policy.Policy(product, version, contract, envelope or {}, identity, off)
@@ -227,6 +229,7 @@ class Client:
         self._wake, self._ended = new_lock(), new_lock()
         self._thread_id = 0
         self._drains: "Drain | None" = None
+        self._starter: "Any" = None  # a _autostart.Starter
         self._seen: "_policy.Consent | None" = None
         self._window_began = time.time()
 

@@ -6,6 +6,8 @@ at consent before a drop and once more after its rename, so either it sees an "o
 wrote the "off" sees the file. Loaded by the thread that drops.
 """
 
+import _thread
+import os
 import time
 
 from tallyd_client import _drop, _screen
@@ -29,6 +31,26 @@ def drain(client: "Client", policy: "Policy") -> None:
             client._is_off = True
             return
     client._drains.once(client)
+    if client._autostart is not False:
+        _look_for_daemon(client, policy, client._drains)
+
+
+def _look_for_daemon(client: "Client", policy: "Policy", drains: "Drain") -> None:
+    """After the drop, never before: a daemon that leaves in between looks once more itself."""
+    has_dropped, drains.has_dropped = drains.has_dropped, False
+    if client._starter is None:
+        if not has_dropped:
+            return
+        given = client._autostart
+        if given is not True and not isinstance(given, (str, os.PathLike)):
+            client._autostart = False
+            return
+        from tallyd_client import _autostart
+
+        given = True if given is True else str(os.fspath(given))
+        client._starter = _autostart.Starter(policy, given)
+    may_pause = _thread.get_native_id() == client._thread_id and not client._is_exiting
+    client._starter.after_drain(has_dropped=has_dropped, may_pause=may_pause)
 
 
 def prepare(client: "Client") -> None:
@@ -56,6 +78,8 @@ class Drain:
         self._policy = policy
         self._screen = _screen.Screen(policy)
         self._writer = _drop.Writer()
+        # Whether a drop stayed since somebody asked.
+        self.has_dropped = False
 
     def once(self, client: "Client") -> None:
         """One drain."""
@@ -118,6 +142,7 @@ class Drain:
                 client._seen = now
                 return True
             self._writer.introduce(policy, now)
+            self.has_dropped = True
         return True
 
 

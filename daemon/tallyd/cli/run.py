@@ -17,7 +17,7 @@ from tallyd.runs import StopReason
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Any, NoReturn
 
@@ -40,11 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
     from tallyd.service.life import Way
 
     is_supervised = arguments.agent or bool(os.environ.get("NOTIFY_SOCKET"))
+    if arguments.log_file:
+        # Before the directory is left.
+        arguments.log_file = os.path.abspath(arguments.log_file)
     if arguments.on_demand:
         _detach()
     around = locate()
     if arguments.on_demand and not is_supervised:
-        _defer_to_newer(around.paths)
+        _defer_to_newer(around.paths, _words(arguments))
     try:
         log_file = _log_file(arguments, around.paths, is_supervised=is_supervised)
         chosen = settings.read_settings(around.paths)
@@ -56,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if is_supervised:
             _take_over(around.paths)
-        _serve(around, chosen, SystemClock(), arguments.began, way)
+        _serve(around, chosen, SystemClock(), arguments.began, way, _words(arguments))
     except AlreadyRunning as problem:
         if way.is_on_demand:
             # Somebody else was started first, as somebody always is.
@@ -65,22 +68,31 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(
-    around: Surroundings, chosen: Settings, clock: SystemClock, began: float, way: Way
+    around: Surroundings,
+    chosen: Settings,
+    clock: SystemClock,
+    began: float,
+    way: Way,
+    words: Sequence[str],
 ) -> NoReturn:
     import logging
 
     import anyio
 
-    from tallyd import logs, spool
+    from tallyd import logs
     from tallyd.service import daemon
+    from tallyd.service.waiting import waiting
 
     async def serve_and_leave() -> None:
         ending = await daemon.serve(around, chosen, clock, began, way)
         # A host that dropped a moment ago saw our lock, and starts nobody: what it dropped is for us.
-        if ending.reason is not StopReason.IDLE or not (
-            spool.waiting_names(around.paths) - ending.waiting
-        ):
-            leave(ending.exit_code)
+        if ending.reason is StopReason.IDLE and waiting(around) - ending.waiting:
+            return
+        if ending.successor:
+            # It scans at its start, so nothing that a host dropped meanwhile waits for the next one.
+            os.environ.pop(_DEFERRED, None)
+            _become(ending.successor, words)
+        leave(ending.exit_code)
 
     damaged_at = -DAMAGE_PAUSE_S
     while True:
@@ -106,24 +118,43 @@ def _serve(
 def _detach() -> None:
     """Hold nothing of whoever started us: no directory, no descriptor, no console."""
     os.chdir(os.sep)
-    with suppress(OSError, ValueError):
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    # Those that are open, and not up to the limit: that may be a thousand million.
+    for listing in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            for one in os.listdir(listing):
+                if int(one) > 2:
+                    # The listing's own is gone by now.
+                    with suppress(OSError):
+                        os.close(int(one))
+            break
     # Its own session where it has none yet: a terminal's interrupt is not for us.
     with suppress(OSError, AttributeError):
         os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
 
-def _defer_to_newer(paths: Paths) -> None:
+def _defer_to_newer(paths: Paths, words: Sequence[str]) -> None:
     """Be the newest program that ran here instead, if that is another: of two versions it stays."""
     from tallyd import __version__, handover
+    from tallyd.clock import SystemClock
 
-    newer = handover.newer_program(paths, __version__)
+    newer = handover.newer_program(paths, __version__, SystemClock().now())
     if newer is None or os.environ.get(_DEFERRED):
         return
     os.environ[_DEFERRED] = __version__
+    _become(newer, words)
+
+
+def _become(command: Sequence[str], words: Sequence[str]) -> None:
+    """Run `tallyd` of another command in the place of this process; returns where that is refused."""
     with suppress(OSError):
-        os.execv(newer[0], [*newer, "run", "--on-demand"])  # noqa: S606 - no shell wanted
+        os.execv(command[0], [*command, *words])  # noqa: S606 - no shell wanted
+
+
+def _words(arguments: argparse.Namespace) -> list[str]:
+    """The words after `tallyd` with which a daemon on demand is started as this one was."""
+    log = ["--log-file", arguments.log_file] if arguments.log_file else []
+    return ["run", "--on-demand", *log]
 
 
 def _take_over(paths: Paths) -> None:
@@ -148,7 +179,7 @@ def _log_file(arguments: argparse.Namespace, paths: Paths, *, is_supervised: boo
     from tallyd import logs
     from tallyd.files import make_directory
 
-    file = Path(arguments.log_file).absolute() if arguments.log_file else None
+    file = Path(arguments.log_file) if arguments.log_file else None
     if file is None and arguments.on_demand and not is_supervised:
         make_directory(paths.state)
         file = paths.log

@@ -55,6 +55,10 @@ async def serve(
     way = way or Way()
     # Asked now: once it is closed there is none.
     has_terminal = _has_terminal()
+    # What was loaded is what is there now; and before the lock nobody asks a daemon to leave that he has
+    # not seen.
+    fingerprint = installation.Fingerprint()
+    asked = handover.asked(around.paths, __version__)
     with single_instance(around, clock, "daemon", way.word) as (store, held):
         troubles = Troubles(clock, held.post)
         life = Life(clock, Notifier(os.environ), troubles)
@@ -71,7 +75,19 @@ async def serve(
             try:
                 _settle(around, way)
                 while life.ending is None:
-                    run = loops.Run(passes, store, held, around, settings, clock, began, life, way)
+                    run = loops.Run(
+                        passes,
+                        store,
+                        held,
+                        around,
+                        settings,
+                        clock,
+                        began,
+                        life,
+                        way,
+                        asked,
+                        fingerprint,
+                    )
                     await _run_loops(run, signals, has_terminal=has_terminal)
                     if life.ending is None:
                         settings = _reread(around, settings)
@@ -91,6 +107,8 @@ async def serve(
                 except TallydError as problem:
                     # The next start finds this run without a stop, and says so.
                     _log.error(logs.line("stop_not_recorded", why=problem))
+                if ending.successor:
+                    handover.announce(around.paths)
         return ending
 
 
@@ -133,7 +151,12 @@ def _settle(around: Surroundings, way: Way) -> None:
     """Take down what was asked for before this start; on demand, be the program of the next one."""
     command = installation.command() if way.is_on_demand and not way.is_supervised else None
     try:
-        reserve.insist(around.paths, lambda: handover.settle(around.paths, __version__, command))
+        reserve.insist(
+            around.paths,
+            lambda: handover.settle(
+                around.paths, __version__, command, installation.package_file()
+            ),
+        )
     except StateUnusable as problem:
         _log.warning(logs.line("program_not_noted", why=problem))
 

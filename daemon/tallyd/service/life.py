@@ -47,13 +47,15 @@ class Way(Frozen):
 class Ending(Frozen):
     """Why a run ended, in words for the log, and what the process ends with.
 
-    `waiting`, of one that was idle, are the names of files in the spool that it could not merge.
+    `waiting`, of one that was idle, is what it could not merge (service.waiting). `successor` is the
+    command of who takes over.
     """
 
     reason: StopReason
     why: str = ""
     exit_code: int = 0
     waiting: frozenset[str] = frozenset()
+    successor: tuple[str, ...] = ()
 
 
 class Life:

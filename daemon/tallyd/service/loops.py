@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from tallyd import __version__, exits, handover, installation, policy, requests, reserve, spool
+from tallyd import __version__, exits, handover, installation, policy, requests, reserve
 from tallyd.contract.frozen import Frozen
 from tallyd.errors import StateDamaged, StateMoved, TallydError, in_words
 from tallyd.limits import (
@@ -21,11 +21,13 @@ from tallyd.limits import (
 from tallyd.runs import StopReason
 from tallyd.service.life import Ending
 from tallyd.service.once import flush_with
+from tallyd.service.waiting import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from tallyd.clock import Clock
+    from tallyd.handover import Asked
     from tallyd.lock import HeldLock
     from tallyd.passes import Passes
     from tallyd.product import Surroundings
@@ -37,7 +39,11 @@ if TYPE_CHECKING:
 
 
 class Run(Frozen):
-    """What the loops of one run share; `began` is when the process began, monotonic seconds."""
+    """What the loops of one run share; `began` is when the process began, monotonic seconds.
+
+    `asked` is the request for a hand-over that was there before this run: it came of it, or in spite.
+    `fingerprint` is of the files it was started from.
+    """
 
     passes: Passes
     store: Store
@@ -48,6 +54,8 @@ class Run(Frozen):
     began: float
     life: Life
     way: Way
+    asked: Asked | None
+    fingerprint: installation.Fingerprint
 
 
 async def run_intake(run: Run, bell: Doorbell, watcher: Watcher) -> None:
@@ -60,8 +68,11 @@ async def run_intake(run: Run, bell: Doorbell, watcher: Watcher) -> None:
         rule = policy.all_forbidden_by(around.paths, around.environ)
         if rule:
             life.leave(Ending(StopReason.REQUEST, f"every product is off ({rule})"))
-        elif run.way.is_on_demand and not await passes.in_thread(passes.is_wanted):
-            life.leave(Ending(StopReason.IDLE, "no product is on"))
+        elif run.way.is_on_demand:
+            # What waits first: whatever comes after that look keeps the process (cli.run).
+            left = await passes.in_thread(waiting, around)
+            if not await passes.in_thread(passes.is_wanted):
+                life.leave(Ending(StopReason.IDLE, "no product is on", waiting=left))
 
     while True:
         await _survive(scan, "intake", run)
@@ -141,7 +152,6 @@ async def run_heartbeat(run: Run) -> None:
 async def run_leaving(run: Run) -> None:
     """See when it is time to leave: idle, after an upgrade, or for a newer version."""
     life, way, idle_exit_s = run.life, run.way, run.settings.idle_exit_s
-    fingerprint = installation.Fingerprint()
     while True:
         wait_s = life.beat_interval_s
         if way.is_on_demand:
@@ -150,28 +160,32 @@ async def run_leaving(run: Run) -> None:
                 await _survive(partial(_leave_if_nothing_came, run), "leaving", run)
             wait_s = min(wait_s, max(idle_left_s, 1.0))
         await anyio.sleep(wait_s)
-        change = fingerprint.change()
+        change = run.fingerprint.change()
         if change == "removed":
             life.leave(Ending(StopReason.REQUEST, "tallyd was removed from this machine"))
         elif change:
-            # On demand the next host starts the new one; others are started by a supervisor.
-            code = 0 if way.is_on_demand and not way.is_supervised else exits.REPLACED
-            life.leave(Ending(StopReason.REQUEST, "tallyd was upgraded", code))
+            why = "tallyd was upgraded"
+            if way.is_on_demand and not way.is_supervised:
+                life.leave(Ending(StopReason.REQUEST, why, successor=installation.command()))
+            else:
+                life.leave(Ending(StopReason.REQUEST, why, exits.REPLACED))
         if way.is_on_demand and not way.is_supervised:
-            newer = handover.asked_by(run.around.paths, __version__)
-            if newer:
-                life.leave(Ending(StopReason.REQUEST, f"hands over to {newer}"))
+            newer = handover.asked(run.around.paths, __version__)
+            if newer is not None and newer != run.asked:
+                # A service manager starts its own.
+                why = f"makes room for {newer.version}"
+                life.leave(Ending(StopReason.REQUEST, why, successor=newer.command))
 
 
 async def _leave_if_nothing_came(run: Run) -> None:
     """Look once more, and leave if there was nothing to merge."""
-    waiting = await run.passes.in_thread(spool.waiting_names, run.around.paths)
+    left = await run.passes.in_thread(waiting, run.around)
     merged = await run.passes.merge_all()
     if any(one.count.moved for one in merged.values()):
         run.life.worked()
     else:
         why = f"idle for {run.settings.idle_exit_s:g} s"
-        run.life.leave(Ending(StopReason.IDLE, why, waiting=waiting))
+        run.life.leave(Ending(StopReason.IDLE, why, waiting=left))
 
 
 async def _survive(work: Callable[[], Awaitable[object]], duty: str, run: Run) -> None:
