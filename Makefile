@@ -10,11 +10,12 @@ export PIP_ROOT_USER_ACTION := ignore
 
 SECONDS ?= 60
 
-.PHONY: help demo test crash autostart race thorough fuzz bench bench-peers bench-docs bench-autostart incident check format lint types layers shell fix requirements units test-systemd clean
+.PHONY: help demo test test-system crash autostart race thorough fuzz bench bench-peers bench-docs bench-autostart incident check format lint types layers shell fix requirements units test-release clean
 
 help:
 	@echo "make demo          walk one counter from a real MCP server to a gateway's store"
 	@echo "make test          run the tests"
+	@echo "make test-system   the tests that install packages or run a service manager (3 minutes; root)"
 	@echo "make test-pythons  the quick tests on the other Pythons installed"
 	@echo "make crash         kill a flush, a daemon and hosts KILLS times (10000), from SEED (1) on"
 	@echo "make autostart     HOSTS (10000) short hosts that may each start the daemon: never two, none left"
@@ -22,7 +23,7 @@ help:
 	@echo "make thorough      try every property with all its examples"
 	@echo "make fuzz          look for inputs that break a reader, SECONDS=60 each (Linux on x86-64)"
 	@echo "make units         write the service files of systemd/ anew"
-	@echo "make test-systemd  the service under another Debian's systemd (RELEASE=trixie; needs root)"
+	@echo "make test-release  the service under another Debian's systemd (RELEASE=trixie; needs root)"
 	@echo "make bench         every promise about cost, beside its floor: one table (4 minutes)"
 	@echo "make bench-peers   the same, with other libraries installed beside"
 	@echo "make bench-docs    bench-peers and incident, written into the documents with their pictures"
@@ -37,8 +38,12 @@ help:
 demo: $(VENV)/.demo
 	@$(PYTHON) -m tallyd demo
 
-test: $(VENV)/.dev $(VENV)-install/.done
-	@$(PYTHON) -m pytest -n 2 --dist worksteal
+test: $(VENV)/.dev
+	@$(PYTHON) -m pytest -n 2 --dist worksteal -m "not system"
+
+# What takes packages to be installed, or a service manager to be run: see RELEASE below for another systemd.
+test-system: $(VENV)/.dev $(VENV)-install/.done
+	@$(PYTHON) -m pytest -n 2 --dist worksteal -m system
 
 # Every injector, for KILLS kills; each kill is a line of $(VENV)/crash.jsonl, the figures come last.
 SEED := 1
@@ -65,7 +70,7 @@ units: $(VENV)/.dev
 
 # The service under the systemd of another Debian release, whose system is put into .systems/ (root, debootstrap).
 RELEASE := trixie
-test-systemd: $(VENV)/.dev .systems/$(RELEASE)/.done
+test-release: $(VENV)/.dev .systems/$(RELEASE)/.done
 	@TALLYD_MANAGER_ROOT=$(CURDIR)/.systems/$(RELEASE) $(PYTHON) -m pytest -n 2 tests/promises/test_user_service.py $(ARGS)
 
 # Its own Python brings along what ours links with.

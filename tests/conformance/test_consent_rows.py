@@ -437,7 +437,7 @@ def test_c13_status_names_every_switch_and_changes_nothing_and_on_and_off_are_on
     before = _contents(home)
     more = {"DO_NOT_TRACK": "1", "CODEGRAPH_TELEMETRY": "no"}
     report = json.loads(tallyd(home, "status", "--json", check=False, **more))
-    text = tallyd(home, "status", check=False, **more)
+    text = tallyd(home, "status", "codegraph", check=False, **more)
     off = report["products"]["codegraph"]
 
     assert (on["consent"]["state"], on["consent"]["says_off"], bool(on["machine_id"])) == (

@@ -31,7 +31,7 @@ from support.processes import CONTRACTS, DEMO_CONTRACT, background
 from support.tools import need
 from tallyd import __version__
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.system, pytest.mark.timeout(600)]
 
 DEMO, CODEGRAPH = "tallyd-demo", "codegraph"
 _DAY_S = 86400

@@ -11,7 +11,7 @@ import pytest
 from support.processes import ROOT, environ_of
 from tallyd import __version__
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.system, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

@@ -60,6 +60,8 @@ class Machine:
     product: str
     recorder: Recorder
     host: subprocess.Popen[str]
+    # What the daemon was told; after an "off" to everything it has ended, and a flush is told the same.
+    environ: dict[str, str]
     # The keys by which counts are told apart, as numbers: some contracts have room for no others.
     counted: dict[str, int] = field(default_factory=dict)
 
@@ -71,8 +73,9 @@ class Machine:
         self._tell("drain")
 
     def flush(self) -> dict[str, Any]:
-        """Let the running daemon do everything that it ever does."""
-        result: dict[str, Any] = json.loads(tallyd(self.home, "flush", "--json"))[self.product]
+        """Let the running daemon do everything that it ever does, or do it where none runs."""
+        said = tallyd(self.home, "flush", "--json", **self.environ)
+        result: dict[str, Any] = json.loads(said)[self.product]
         return result
 
     @property
@@ -119,12 +122,10 @@ def machine(home: Path, name: str) -> Iterator[Machine]:
     with recording() as recorder:
         is_posthog = contract.endpoint.protocol == "posthog-batch"
         url = recorder.url.removesuffix("/v1/events") if is_posthog else recorder.url
-        environ = environ_of(
-            home, TALLYD_CLOCK_AHEAD=_AHEAD_S, **{contract.endpoint.override_env or "": url}
-        )
+        told = {"TALLYD_CLOCK_AHEAD": _AHEAD_S, contract.endpoint.override_env or "": url}
         daemon = background(
             *(sys.executable, "-m", "tallyd", "run"),
-            environ=environ,
+            environ=environ_of(home, **told),
             log=home / "daemon.log",
             until="action=daemon_started",
         )
@@ -137,7 +138,7 @@ def machine(home: Path, name: str) -> Iterator[Machine]:
         )
         with daemon, host:
             try:
-                yield Machine(home, contract.product, recorder, host)
+                yield Machine(home, contract.product, recorder, host, told)
             finally:
                 host.kill()
 

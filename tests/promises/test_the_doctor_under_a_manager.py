@@ -10,7 +10,7 @@ import pytest
 from support.managed import QUICK, Manager, user_manager
 from support.processes import DEMO_CONTRACT, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.system, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from support.on_demand import (
 )
 from support.processes import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.system]
 
 _OLD, _NEW = "0.9.1", "0.10.0"
 

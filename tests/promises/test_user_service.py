@@ -14,7 +14,7 @@ import pytest
 from support.managed import QUICK, Manager, host_code, user_manager
 from support.processes import DEMO_CONTRACT, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.system, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
@@ -181,7 +181,9 @@ def _waiting(manager: Manager) -> list[str]:
 
 def test_a_reload_takes_up_the_settings_within_the_same_run(service):
     before = service.pid()
-    service.write(".config/tallyd/config.toml", "[daemon]\nlog_level = 'debug'\nwatch = false\n")
+    service.write(
+        ".config/tallyd/config.toml", "[daemon]\nlog_level = 'debug'\nrescan_interval_s = 30\n"
+    )
 
     service.run("systemctl", "--user", "reload", "tallyd")
     wait_for(lambda: "action=reloaded log_level=debug" in service.log)

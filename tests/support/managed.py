@@ -147,7 +147,7 @@ def user_manager(*, as_root: bool = False) -> Iterator[Manager]:
     os.chown(home, uid, uid)
     environ = {key: value for key, value in os.environ.items() if not _is_cleared(key)}
     environ |= {"MANAGER_HOME": str(home), "MANAGER_UID": str(uid)}
-    # Another system's root, with another systemd in it: `make test-systemd`.
+    # Another system's root, with another systemd in it: `make test-release`.
     other = os.environ.get("TALLYD_MANAGER_ROOT", "")
     if other:
         environ |= {"MANAGER_ROOT": other, "MANAGER_SEES": ":".join(_needed())}

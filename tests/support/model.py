@@ -105,7 +105,11 @@ class Model:
                     self.lose("malformed", 1)
                 else:
                     self._fold(one, facts)
-            self.names |= {one.name: facts.today for one in (*good, *malformed)}
+            # What is met again lies there still: its name is kept a day longer than all others (decision 37).
+            again = {one.name for one in (*good, *malformed) if one.name in self.names}
+            self.names |= {
+                one.name: shift(facts.today, int(one.name in again)) for one in (*good, *malformed)
+            }
             yield
         for one in (*good, *predating):
             del self.spool[one.name]

@@ -207,7 +207,12 @@ def flush(arguments: argparse.Namespace) -> int:
 
     around = locate()
     if lock.is_daemon_running(around.paths):
-        return tell(ask_daemon(around))
+        try:
+            return tell(ask_daemon(around))
+        except AlreadyRunning:
+            # It left instead of answering, as one does to which everything is forbidden.
+            if lock.current_holder(around.paths) is not None:
+                raise
     import anyio
 
     from tallyd import logs

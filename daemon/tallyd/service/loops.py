@@ -94,6 +94,7 @@ async def run_flushes(run: Run, bell: Doorbell) -> None:
     passes, around = run.passes, run.around
 
     async def answer_all() -> None:
+        _see_who_asks(run)
         waiting = requests.pending(around.paths)
         if waiting:
             run.life.worked()
@@ -111,6 +112,17 @@ async def run_flushes(run: Run, bell: Doorbell) -> None:
         await _survive(answer_all, "flush", run)
         # A person waits at the other end, so also without any wake-up it does not take long.
         await bell.wait(min(run.settings.rescan_interval_s, FLUSH_LOOK_S))
+
+
+def _see_who_asks(run: Run) -> None:
+    """Make room for a newer version, or for a service: whoever asks may be waiting at its start."""
+    if not run.way.is_on_demand or run.way.is_supervised:
+        return
+    newer = handover.asked(run.around.paths, __version__)
+    if newer is not None and newer != run.asked:
+        # A service manager starts its own.
+        why = f"makes room for {newer.version}"
+        run.life.leave(Ending(StopReason.REQUEST, why, successor=newer.command))
 
 
 async def run_delivery(run: Run) -> None:
@@ -150,7 +162,7 @@ async def run_heartbeat(run: Run) -> None:
 
 
 async def run_leaving(run: Run) -> None:
-    """See when it is time to leave: idle, after an upgrade, or for a newer version."""
+    """See when it is time to leave: idle, or after an upgrade."""
     life, way, idle_exit_s = run.life, run.way, run.settings.idle_exit_s
     while True:
         wait_s = life.beat_interval_s
@@ -169,12 +181,6 @@ async def run_leaving(run: Run) -> None:
                 life.leave(Ending(StopReason.REQUEST, why, successor=installation.command()))
             else:
                 life.leave(Ending(StopReason.REQUEST, why, exits.REPLACED))
-        if way.is_on_demand and not way.is_supervised:
-            newer = handover.asked(run.around.paths, __version__)
-            if newer is not None and newer != run.asked:
-                # A service manager starts its own.
-                why = f"makes room for {newer.version}"
-                life.leave(Ending(StopReason.REQUEST, why, successor=newer.command))
 
 
 async def _leave_if_nothing_came(run: Run) -> None:
