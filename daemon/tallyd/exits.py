@@ -29,8 +29,8 @@ REFUSED: Final = 77
 CONFIG: Final = 78
 INTERRUPTED: Final = 130
 
-# After these another start would mend nothing: wrong usage, another tallyd, a wrong setting.
-NO_RESTART: Final = (USAGE, TRY_AGAIN, CONFIG)
+# After these another start would mend nothing: wrong usage, a wrong setting.
+NO_RESTART: Final = (USAGE, CONFIG)
 
 
 class Exit(Frozen):

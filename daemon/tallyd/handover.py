@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tallyd.contract.frozen import Frozen
-from tallyd.errors import refused
+from tallyd.errors import TallydError, refused
 from tallyd.files import NO_TRAPS, read_regular, replace_file
 from tallyd.limits import HANDOVER_FRESH_S, HANDOVER_MAX_BYTES
 
@@ -101,6 +101,17 @@ def announce(paths: Paths) -> None:
             os.close(descriptor)
 
 
+def note_try(paths: Paths) -> None:
+    """Write down that the newest program is about to be run: once it settles, that is forgotten.
+
+    What cannot run must not keep what can from running. Best effort.
+    """
+    found = _read(paths.program)
+    if found is not None:
+        with suppress(TallydError):
+            replace_file(paths.program, json.dumps({**found[1], "is_tried": True}).encode("ascii"))
+
+
 def newer_program(paths: Paths, version: str, now: float | None = None) -> list[str] | None:
     """The command of a newer program than `version` that can run, the newest; None if there is none.
 
@@ -121,6 +132,9 @@ def _known(paths: Paths) -> tuple[str, list[str]] | None:
     if found is None:
         return None
     version, command, package = (found[1].get(one) for one in ("version", "command", "package"))
+    if found[1].get("is_tried"):
+        # It was run, and has not settled since.
+        return None
     is_command = isinstance(command, list) and all(isinstance(one, str) for one in command)
     if not (isinstance(version, str) and is_command and command and _can_run(command[0])):
         return None

@@ -70,6 +70,9 @@ class Fingerprint:
     def _look(self) -> tuple[int, int, int] | None:
         try:
             about = os.stat(self._file)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError:
+            # A disk that fails is no removal: as it was.
+            return getattr(self, "_last", None)
         return about.st_dev, about.st_ino, about.st_mtime_ns

@@ -76,6 +76,16 @@ class Holder(Frozen):
     up_s: float = 0.0
     way: str = ""
 
+    @property
+    def in_words(self) -> str:
+        """Who it is, for people."""
+        who = {
+            SERVICE: "the service",
+            ON_DEMAND: "the daemon that a tool started",
+            FOREGROUND: "tallyd in a terminal",
+        }.get(self.way, f"a {self.role}")
+        return f"{who} (process {self.pid})"
+
 
 class HeldLock:
     """The lock, held; `previous` held it before, its last heartbeat was at `previous_beat` (Unix s)."""

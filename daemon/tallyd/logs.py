@@ -1,7 +1,8 @@
 """Log lines: key=value on stderr, one per change of state, never one per delta.
 
 Under systemd each line begins with its priority (`<6>`), which journald takes off again. A log that
-is a file, under launchd and on demand, is kept small here: nobody else would. Values are counts, ids, versions and reasons; never names or paths of the user's.
+is a file, under launchd and on demand, is kept small here: nobody else would. Values are counts, ids,
+versions and reasons; the only paths are those of tallyd's own files, in a reason. Nothing of this is sent.
 """
 
 from __future__ import annotations

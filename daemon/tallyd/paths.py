@@ -74,11 +74,14 @@ class Paths(Frozen):
             *(self.agreements, self.program, self.handover, self.starting, self.stopped),
             *(self.state / name for name in ("once", "identity", "notices")),
         ]
-        # With what SQLite, a damaged database and a full log have beside.
+        # With what SQLite and a full log have beside, and databases that were set aside.
         beside = [
-            one
-            for name in (self.database.name, self.log.name)
-            for one in self.state.glob(f"{name}*")
+            *(
+                self.state / f"{self.database.name}{end}"
+                for end in ("", "-wal", "-shm", "-journal")
+            ),
+            *self.state.glob(f"{self.database.name}.damaged-*"),
+            *(self.state / f"{self.log.name}{end}" for end in ("", ".1")),
         ]
         return [one for one in (*named, *beside) if os.path.lexists(one)]
 

@@ -65,6 +65,9 @@ def forbid_all(paths: Paths) -> None:
 
 def forbid(product: str, paths: Paths) -> None:
     """Forbid one product by name, also one that is not registered. Raises StateUnusable."""
+    if _is_damaged(paths):
+        # It forbids everything as it stands; a list of one would let all others count again.
+        return
     said = _said_or_nothing(paths)
     if said.forbids(product):
         return
@@ -100,6 +103,14 @@ class _Said(Frozen):
 
     def forbids(self, product: str) -> bool:
         return product in self.off or (self.is_all and product not in self.excepted)
+
+
+def _is_damaged(paths: Paths) -> bool:
+    try:
+        _read(paths.user_policy)
+    except ValueError:
+        return True
+    return False
 
 
 def _said_or_nothing(paths: Paths) -> _Said:

@@ -36,7 +36,7 @@ class Progress:
         try:
             yield
         finally:
-            del self._last_step[duty]
+            self._last_step.pop(duty, None)
             _DUTY.reset(token)
         self._between_rounds()
 
@@ -45,6 +45,17 @@ class Progress:
         duty = _DUTY.get()
         if duty in self._last_step:
             self._last_step[duty] = self._clock.monotonic()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait for another duty, which is looked at itself: this one does not hang meanwhile."""
+        duty = _DUTY.get()
+        is_in_round = self._last_step.pop(duty, None) is not None
+        try:
+            yield
+        finally:
+            if is_in_round:
+                self._last_step[duty] = self._clock.monotonic()
 
     @property
     def is_quiet(self) -> bool:

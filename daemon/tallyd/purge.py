@@ -8,12 +8,14 @@ policy first. A product's own state file is that product's, and stays.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tallyd import choices, lock, policy
+from tallyd import __version__, choices, lock, policy
 from tallyd.contract.consent import Choice
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import AlreadyRunning, NotRegistered, refused
@@ -39,8 +41,8 @@ def plan(around: Surroundings) -> tuple[list[Path], list[str]]:
     return gone, kept
 
 
-def carry_out(around: Surroundings) -> None:
-    """Remove it all. Raises AlreadyRunning while somebody of ours runs, StateUnusable."""
+def carry_out(around: Surroundings, now: float) -> None:
+    """Remove it all, at `now` (Unix s). Raises AlreadyRunning while somebody of ours runs, StateUnusable."""
     paths = around.paths
     holder = lock.current_holder(paths)
     if holder is not None:
@@ -50,18 +52,29 @@ def carry_out(around: Surroundings) -> None:
     for product in _refused(around):
         policy.forbid(product, paths)
     # Only what is ours: a home that somebody named carelessly holds other things too.
-    for place in (*paths.own_in_state, paths.contracts):
-        try:
-            # Never what a link leads to.
-            if place.is_symlink() or place.is_file():
-                place.unlink()
-            elif place.exists():
-                shutil.rmtree(place)
-        except OSError as error:
-            raise refused(f"{place} cannot be removed", error) from error
+    # The lock goes last, and is held until then: nobody begins anything in between.
+    with lock.hold_lock(paths, lock.Holder(os.getpid(), "purge", __version__, now)):
+        for place in (*paths.own_in_state, paths.contracts):
+            if place != paths.lock:
+                _remove(place)
+        _remove(paths.lock)
     for empty in (paths.state, paths.config):
         with suppress(OSError):
             empty.rmdir()
+
+
+def _remove(place: Path) -> None:
+    """Remove a directory with all in it, or whatever else stands there; never what a link leads to."""
+    try:
+        if stat.S_ISDIR(os.lstat(place).st_mode):
+            shutil.rmtree(place)
+        else:
+            # A pipe, too, which would hold whoever opened it.
+            os.unlink(place)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise refused(f"{place} cannot be removed", error) from error
 
 
 def _refused(around: Surroundings) -> list[str]:

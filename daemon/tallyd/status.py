@@ -12,7 +12,7 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from tallyd import cost, damage, exits, lock, portrait, runs, spool, supervisor, symptoms
+from tallyd import cost, damage, exits, lock, policy, portrait, runs, spool, supervisor, symptoms
 from tallyd.contract.days import calendar_instant, instant
 from tallyd.errors import StateUnusable
 from tallyd.limits import HEARTBEAT_INTERVAL_S
@@ -53,6 +53,8 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
         if not names and not dropping:
             # Says what to do.
             around.registry.get(product)
+    service, broken = _service(around)
+    all_off = policy.all_forbidden_by(paths, around.environ) or None
     if running is not None:
         found += symptoms.of_the_daemon(paths, now)
     code, last_stop = exits.DONE, None
@@ -65,7 +67,8 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
             with closing(store), store.reading() as sql:
                 products = _products(sql, names, around, now, found)
                 last_stop = _stop(runs.last_stop(sql))
-                found += symptoms.of_the_runs(sql, holder, paths)
+                has_service = bool(service["installed"])
+                found += symptoms.of_the_runs(sql, holder, paths, has_service=has_service)
     except StateUnusable as problem:
         found.append(Symptom("database", "", str(problem)))
         code = exits.STATE
@@ -76,7 +79,10 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
         found += symptoms.of_the_spool(paths, {*names, *dropping})
     if code == exits.DONE and running is None:
         code = exits.NOT_RUNNING if is_set_up else exits.NEVER_SET_UP
-    service, broken = _service(around)
+    found += symptoms.of_the_settings(paths)
+    is_missed = service["mode"] == "resident" and not service["stopped"] and not all_off
+    if is_missed and holder is None and not broken:
+        broken = f'{service["file"]} is there, and nothing runs; "tallyd service start", or see "tallyd service logs"'
     if broken:
         found.append(Symptom("service", "", broken))
     aside = damage.last(paths)
@@ -87,6 +93,7 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
         "state": str(paths.state),
         "config": str(paths.config),
         "daemon": _daemon(running, paths, now, product),
+        "all_off": all_off,
         "service": service,
         "last_stop": last_stop,
         "problems": [one.as_dict() for one in dict.fromkeys(found)],
@@ -106,6 +113,8 @@ def _health(report: dict[str, Any], code: int) -> str:
     )
     if is_wrong:
         return "wrong"
+    if report["all_off"]:
+        return "off"
     return {exits.NOT_RUNNING: "not_running", exits.NEVER_SET_UP: "not_set_up"}.get(code, "well")
 
 

@@ -64,6 +64,7 @@ def _head(report: Report, screen: Screen) -> list[Line]:
         "well": ("all is well", "good"),
         "not_running": ("not running", "warn"),
         "not_set_up": ("not set up yet", "warn"),
+        "off": ("off; nothing is counted or sent", "warn"),
     }.get(report["health"], ("", "bad"))
     if not words:
         count = len(wrong) + report["daemon"]["more_problems"]
@@ -146,11 +147,12 @@ def _daemon(report: Report) -> str:
             f" process {daemon['pid']}{cost}"
         )
     told = ""
-    if stop:
+    # One that was killed came later, and is told of among what is wrong.
+    if stop and not any(one["place"] == "daemon" for one in report["problems"]):
         when = since_then(stop["at"], report)
         told = f"; the last one ended {when} ({stop['reason']}) after {duration(stop['uptime_s'])}"
     service = report["service"]
-    if report["health"] == "not_set_up" or service["mode"] == "on-demand":
+    if report["health"] in ("not_set_up", "off") or service["mode"] == "on-demand":
         return f"not running{told}"
     start = "tallyd service start" if service["installed"] else "tallyd run"
     return f"not running{told}; to start it: {start}"
@@ -255,7 +257,9 @@ def _foot(report: Report, product: str) -> list[Line]:
         more = "" if product else f"tallyd status {one}, "
         lines.append(labelled("look", f"{more}what would be sent: tallyd preview {one}"))
     is_off = names and all(report["products"][name]["consent"]["state"] == "off" for name in names)
-    if is_off:
+    if report["all_off"]:
+        off = f"everything is off ({report['all_off']}); on again: tallyd on --all"
+    elif is_off:
         off = f"it is off; on again: tallyd on {one}"
     elif names:
         off = f"tallyd off {one}, or every tool for good: tallyd off --all"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tallyd import lock, runs, spool
 from tallyd.contract.days import calendar_instant
 from tallyd.contract.frozen import Frozen
+from tallyd.errors import SettingsError
 from tallyd.limits import FULL_BELOW_BYTES, SILENT_AFTER_S
 
 if TYPE_CHECKING:
@@ -48,13 +49,32 @@ def of_the_daemon(paths: Paths, now: float) -> list[Symptom]:
     return [Symptom("daemon", "", why)]
 
 
-def of_the_runs(sql: sqlite3.Connection, holder: Holder | None, paths: Paths) -> list[Symptom]:
+def of_the_runs(
+    sql: sqlite3.Connection, holder: Holder | None, paths: Paths, *, has_service: bool
+) -> list[Symptom]:
     """A run that nobody ended, and nobody holds the lock: it was killed."""
     if holder is not None or not runs.unfinished(sql):
         return []
     seen = calendar_instant(lock.last_beat(paths)) or "a time that no calendar has"
-    why = f'was killed, last seen at {seen}; start it again: "tallyd run"'
-    return [Symptom("daemon", "", why)]
+    how = 'start it again: "tallyd run"'
+    if has_service:
+        how = 'its service starts it again within a minute; if not: "tallyd service start"'
+    return [Symptom("daemon", "", f"was killed, last seen at {seen}; {how}")]
+
+
+def of_the_settings(paths: Paths) -> list[Symptom]:
+    """A config.toml that keeps the next start, or the reload, from being what its user wants."""
+    if not os.path.lexists(paths.settings_file):
+        return []
+    from tallyd.settings import read_settings  # noqa: PLC0415 - few users have one
+
+    try:
+        read_settings(paths)
+    except SettingsError as problem:
+        return [Symptom("settings", "", str(problem))]
+    except OSError:
+        return []
+    return []
 
 
 def of_the_disk(paths: Paths) -> list[Symptom]:

@@ -625,14 +625,32 @@ def test_an_install_that_was_cut_short_is_finished_by_the_next_one(a_mac):
 
 
 @pytest.mark.slow
-def test_a_second_tallyd_ends_its_agent_for_good(a_mac):
-    """Under launchd every other end would be started again, every 15 s."""
-    a_mac.service("install")
-    wait_for(lambda: "action=daemon_started" in a_mac.log.read_text())
-    second = a_mac.tallyd("run", "--agent", "--log-file", str(a_mac.home / "second.log"))
+def test_an_agent_waits_for_a_tallyd_that_runs_and_then_takes_its_place(a_mac):
+    """To end would leave this user without one: with 0 until the next login, else every 15 s anew."""
+    first = subprocess.Popen(
+        [sys.executable, "-m", "tallyd", "run", "--log-file", str(a_mac.home / "first.log")],
+        env=a_mac.environ,
+    )
+    try:
+        wait_for(lambda: "action=daemon_started" in _text(a_mac.home / "first.log"))
+        a_mac.service("install", "--no-start")
+        agent = subprocess.Popen(
+            [sys.executable, "-m", "tallyd", "run", "--agent", "--log-file", str(a_mac.log)],
+            env=a_mac.environ,
+        )
+    finally:
+        first.terminate()
+        first.wait(90)
+    try:
+        wait_for(lambda: "action=daemon_started" in _text(a_mac.log))
+        assert agent.poll() is None
+    finally:
+        agent.terminate()
+        agent.wait(90)
 
-    assert second[0] == 0
-    assert "tallyd is already running here" in (a_mac.home / "second.log").read_text()
+
+def _text(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
 
 
 @pytest.mark.slow

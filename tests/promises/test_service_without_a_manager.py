@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.processes import environ_of, run
-from tallyd.cli import service
+from support.processes import DEMO_CONTRACT, environ_of, run, status, wait_for
+from tallyd.cli import service_room
 
 pytestmark = pytest.mark.slow
 
@@ -26,15 +27,57 @@ def bare(home: Path) -> dict[str, str]:
     return _environ(home, PATH=str(home / "bin"))
 
 
-@pytest.mark.parametrize("command", ["install", "start", "stop", "restart", "status"])
+@pytest.mark.parametrize("command", ["install", "start", "restart", "status"])
 def test_it_says_so_and_offers_what_works(bare, command):
     done = run("tallyd", "service", command, environ=bare, check=False)
 
     assert (done.returncode, done.stdout) == (69, "")
     assert all(
         words in done.stderr
-        for words in (service._NO_MANAGER, "Client(autostart=True)", "tallyd run --on-demand")
+        for words in (service_room._NO_MANAGER, "Client(autostart=True)", "tallyd run --on-demand")
     )
+
+
+def test_a_daemon_that_a_host_started_is_stopped_and_comes_back_only_after_a_start(home, bare):
+    """Also where there is no service: nobody else could end it."""
+    service_of = ("tallyd", "service")
+    run("tallyd", "contract", "add", str(DEMO_CONTRACT), environ=bare)
+    daemon = _on_demand(home, bare)
+
+    said = run(*service_of, "stop", environ=bare).stdout
+
+    assert ("ended the daemon that a tool had started" in said, daemon.wait(90)) == (True, 0)
+    assert (status(home)["daemon"]["running"], (home / "state" / "stopped").exists()) == (
+        False,
+        True,
+    )
+    run(*service_of, "start", environ=bare)
+    assert not (home / "state" / "stopped").exists()
+    # Now there is nothing to start any more, and it says so.
+    assert run(*service_of, "start", environ=bare, check=False).returncode == 69
+
+
+def test_uninstall_and_purge_end_the_daemon_that_a_host_started(home, bare):
+    run("tallyd", "contract", "add", str(DEMO_CONTRACT), environ=bare)
+    daemon = _on_demand(home, bare)
+
+    run("tallyd", "service", "uninstall", "--purge", environ=bare)
+
+    assert (daemon.wait(90), (home / "state").exists()) == (0, False)
+
+
+def _on_demand(home: Path, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "tallyd", "run", "--on-demand"], env=environ, start_new_session=True
+    )
+    wait_for(lambda: status(home)["daemon"]["running"])
+    return daemon
+
+
+def test_the_files_are_printed_also_without_a_manager(bare):
+    said = run("tallyd", "service", "print", environ=bare).stdout
+
+    assert "PrivateUsers=yes" in said
 
 
 def test_a_manager_that_does_not_answer_is_told_apart_from_none(home):

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -351,6 +352,62 @@ def test_a_daemon_that_a_host_started_makes_room_for_the_service(manager):
     assert manager.counted() == 2
 
 
+def test_a_service_waits_for_whoever_holds_the_lock_and_then_runs(manager):
+    """A flush at a login, or a daemon in a terminal, must not cost the user the service."""
+    manager.tallyd("service", "install", "--no-start")
+    manager.ask(sys.executable, "-m", "tallyd", "run", background=True)
+    wait_for(lambda: manager.status()["daemon"]["running"])
+    first = str(manager.status()["daemon"]["pid"])
+
+    manager.run("systemctl", "--user", "start", "--no-block", "tallyd")
+    manager.wait_until(
+        ActiveState="activating", StatusText=f"waits for tallyd in a terminal (process {first})"
+    )
+    manager.run("kill", first)
+
+    manager.wait_until(ActiveState="active", NRestarts="0")
+
+
+def test_state_behind_a_link_and_outside_the_home_can_be_written_by_the_service(manager):
+    elsewhere = Path(tempfile.mkdtemp(prefix="tallyd-elsewhere-", dir="/var/tmp"))
+    try:
+        os.chown(elsewhere, manager.uid, manager.uid)
+        (manager.home / ".local").mkdir(exist_ok=True)
+        shutil.rmtree(manager.home / ".local" / "state", ignore_errors=True)
+        (manager.home / ".local" / "state").symlink_to(elsewhere)
+        for one in (manager.home / ".local", manager.home / ".local" / "state"):
+            os.chown(one, manager.uid, manager.uid, follow_symlinks=False)
+
+        manager.tallyd("service", "install")
+
+        assert manager.shown("ActiveState") == {"ActiveState": "active"}
+        assert (elsewhere / "tallyd" / "tallyd.db").exists()
+    finally:
+        shutil.rmtree(elsewhere, ignore_errors=True)
+
+
+def test_what_keeps_a_service_from_running_is_wrong_in_the_status(service):
+    service.write(".config/tallyd/config.toml", "[daemon]\nidle_exit_s = 'x'\n")
+    service.ask_tallyd("service", "restart")
+    service.wait_until(ActiveState="failed")
+
+    told = service.ask_tallyd("status")[1]
+    places = [one["place"] for one in service.status()["problems"]]
+    assert (places, "idle_exit_s" in told, "nothing runs" in " ".join(told.split())) == (
+        ["settings", "service"],
+        True,
+        True,
+    )
+
+
+def test_a_login_takes_back_what_stop_said(service):
+    service.tallyd("service", "stop")
+    stopped = service.status()["service"]["stopped"]
+    service.run("systemctl", "--user", "start", "tallyd")
+
+    assert (stopped, service.status()["service"]["stopped"]) == (True, False)
+
+
 def test_a_daemon_in_somebodys_terminal_is_left_alone(manager):
     manager.ask(sys.executable, "-m", "tallyd", "run", background=True)
     wait_for(lambda: manager.status()["daemon"]["running"])
@@ -369,6 +426,8 @@ def test_a_path_unit_starts_it_for_a_drop_and_it_leaves_when_idle(manager):
     manager.write(".config/tallyd/config.toml", "[daemon]\nidle_exit_s = 1\n")
     manager.drop_in(QUICK)
     manager.tallyd("service", "install", "--on-demand")
+    # Started once, for what waits already; then it waits for the next drop.
+    manager.wait_until(ActiveState="inactive", Result="success")
     code, out, _ = manager.ask_tallyd("service", "status")
     assert (code, "waits for the next drop" in out) == (0, True)
 
@@ -379,7 +438,8 @@ def test_a_path_unit_starts_it_for_a_drop_and_it_leaves_when_idle(manager):
 
     assert manager.status()["last_stop"]["reason"] == "idle"
     manager.tallyd("service", "uninstall")
-    assert "tallyd.path" not in {one.name for one in manager.home.rglob("tallyd.*")}
+    left = {one.name for one in manager.home.rglob("*tallyd.*") if ".d" not in str(one)}
+    assert left & {"tallyd.path", "tallyd.timer", "tallyd.service", "stamp-tallyd.timer"} == set()
 
 
 def test_a_resident_service_becomes_one_on_demand_and_back(service):

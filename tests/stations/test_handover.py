@@ -150,3 +150,20 @@ def test_a_service_that_asks_has_no_program_to_become(paths: Paths):
     assert asked is not None
     assert (asked.version, asked.command, instead) == (handover.SERVICE, (), None)
     assert os.listdir(paths.state) == []
+
+
+def test_a_program_that_was_tried_and_never_settled_keeps_nothing_from_running(
+    paths: Paths, home: Path
+):
+    """An environment with a part missing starts, and fails, and would be started again for ever."""
+    handover.settle(paths, "9.0", ["/bin/false"], "/bin/false")
+    before = handover.newer_program(paths, "1.0")
+    handover.note_try(paths)
+    tried = handover.newer_program(paths, "1.0")
+    handover.settle(paths, "1.0", ["/bin/true"], "/bin/true")
+
+    assert (before, tried, handover.newer_program(paths, "0.9")) == (
+        ["/bin/false"],
+        None,
+        ["/bin/true"],
+    )

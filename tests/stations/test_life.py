@@ -98,6 +98,23 @@ def test_the_steps_of_one_duty_do_not_speak_for_another(life, clock, heard):
     assert "WATCHDOG=1" not in heard.words
 
 
+def test_a_duty_that_waits_for_another_does_not_hang_and_that_other_may(life, clock, heard):
+    """A flush to a silent gateway takes minutes, and the delivery waits for its turn meanwhile."""
+    life.scanned(1, 0)
+    heard.words  # noqa: B018 - READY
+    patted = []
+    with life.progress.round("delivery"):
+        with life.progress.waiting():
+            clock.pass_s(STUCK_AFTER_S * 2)
+            life.beat()
+            patted.append("WATCHDOG=1" in heard.words)
+        clock.pass_s(STUCK_AFTER_S + 1)
+        life.beat()
+        patted.append("WATCHDOG=1" in heard.words)
+
+    assert patted == [True, False]
+
+
 def test_a_start_is_extended_until_the_first_scan_is_done(life, heard):
     life.beat()
     before = (life.beat_interval_s, heard.words)

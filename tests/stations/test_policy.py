@@ -164,13 +164,14 @@ def test_a_ban_by_name_and_one_on_all_keep_each_others_comments(pipeline: Pipeli
     assert policy.bans_on("c", paths, {}).wishes == ()
 
 
-def test_a_file_that_nobody_understands_is_kept_beside_the_one_that_replaces_it(
-    pipeline: Pipeline,
-):
+def test_a_file_that_nobody_understands_goes_on_to_forbid_everything(pipeline: Pipeline):
+    """A list of one in its place would let all others count again."""
     paths = pipeline.around.paths
     paths.user_policy.parent.mkdir(parents=True, exist_ok=True)
     paths.user_policy.write_text("of = true\n")
     policy.forbid("a", paths)
+    after_one = [bool(policy.bans_on(one, paths, {}).damaged) for one in "ab"]
+    policy.forbid_all(paths)
 
+    assert (after_one, policy.bans_on("b", paths, {}).wishes) == ([True, True], ("user policy",))
     assert paths.user_policy.with_name("policy.toml.damaged").read_text() == "of = true\n"
-    assert tuple(policy.bans_on(one, paths, {}).wishes for one in "ab") == (("user policy",), ())

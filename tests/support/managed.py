@@ -143,14 +143,15 @@ def user_manager(*, as_root: bool = False) -> Iterator[Manager]:
     for program in ("unshare", "setpriv", "systemctl", "systemd-run", "dbus-daemon"):
         need(program)
     uid = 0 if as_root else _ordinary_uid()
-    home = Path(tempfile.mkdtemp(prefix="tallyd-home-", dir="/tmp"))
+    # Where homes are, and not below /tmp: a unit has a /tmp of its own.
+    home = Path(tempfile.mkdtemp(prefix="tallyd-test-", dir="/home"))
     os.chown(home, uid, uid)
     environ = {key: value for key, value in os.environ.items() if not _is_cleared(key)}
     environ |= {"MANAGER_HOME": str(home), "MANAGER_UID": str(uid)}
     # Another system's root, with another systemd in it: `make test-release`.
     other = os.environ.get("TALLYD_MANAGER_ROOT", "")
     if other:
-        environ |= {"MANAGER_ROOT": other, "MANAGER_SEES": ":".join(_needed())}
+        environ |= {"MANAGER_ROOT": other, "MANAGER_SEES": ":".join([*_needed(), str(home)])}
     elif uid:
         environ |= {"MANAGER_SEES": ":".join(_hidden())}
     # Nothing of the manager may hold our pipes when a test dies.

@@ -54,7 +54,11 @@ def off(arguments: argparse.Namespace) -> int:
         except NotRegistered as problem:
             # No contract says where its choice lies; a "no" is heard all the same.
             policy.forbid(product, around.paths)
-            say(f"note: {problem}; until then {around.paths.user_policy} forbids {product}")
+            known = ", ".join(around.registry.products()) or "none"
+            say(
+                f"note: {problem}; until then {around.paths.user_policy} forbids {product}."
+                f' Registered here: {known}. To take it back: "tallyd on {product}"'
+            )
         else:
             _tell_of_damage(
                 choices.write_choice(
@@ -66,7 +70,12 @@ def off(arguments: argparse.Namespace) -> int:
         products, lambda product: reserve.insist(around.paths, lambda: say_no(product))
     )
     # From here on nothing of it is merged or sent; what is left is to delete what waits.
-    _forget(around, done)
+    try:
+        _forget(around, done)
+    except TallydError:
+        for product in done:
+            say(f"{product} is off from now on; what waits is not deleted yet:")
+        raise
     for product in done:
         _tell_of_this_shell(around, product, is_on=False)
     lines = [f"{one} is off: what was not sent and the id are deleted" for one in done]
@@ -87,7 +96,14 @@ def on(arguments: argparse.Namespace) -> int:
         return exits.USAGE
 
     def say_yes(product: str) -> None:
-        contract = around.registry.get(product)
+        try:
+            contract = around.registry.get(product)
+        except NotRegistered:
+            if policy.bans_on(product, around.paths, {}).wishes:
+                # What a "no" to a name that nobody registered left behind.
+                policy.permit(product, around.paths)
+                say(f"note: {around.paths.user_policy} forbids {product} no more")
+            raise
         modes = contract.consent.modes
         mode = arguments.mode or ("anonymous" if "anonymous" in modes else "on")
         _store(contract, around, mode, arguments.user or "")
@@ -96,6 +112,8 @@ def on(arguments: argparse.Namespace) -> int:
     if arguments.all and not code:
         # Last, for a yes that could not be stored must not lift what forbids.
         policy.permit_all(around.paths)
+        if not done:
+            print_lines(["nothing is forbidden any more; no product is registered yet"])
     for product in done:
         view = look_at(product, around, time_now())
         kinds = {"derived": "under the id that its hosts derive", "user": "under no lasting id"}

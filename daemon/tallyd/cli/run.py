@@ -11,7 +11,7 @@ from tallyd import exits
 from tallyd.cli.here import ask_daemon, locate
 from tallyd.cli.output import leave, print_json, print_lines, say
 from tallyd.errors import AlreadyRunning, StateDamaged, StateMoved, TallydError, find
-from tallyd.limits import DAMAGE_PAUSE_S, START_EXTEND_S, TAKE_OVER_S
+from tallyd.limits import DAMAGE_PAUSE_S, START_EXTEND_S
 from tallyd.notify import Notifier
 from tallyd.runs import StopReason
 
@@ -142,6 +142,7 @@ def _defer_to_newer(paths: Paths, words: Sequence[str]) -> None:
     if newer is None or os.environ.get(_DEFERRED):
         return
     os.environ[_DEFERRED] = __version__
+    handover.note_try(paths)
     _become(newer, words)
 
 
@@ -158,17 +159,19 @@ def _words(arguments: argparse.Namespace) -> list[str]:
 
 
 def _take_over(paths: Paths) -> None:
-    """Let a daemon that a host started make room: the one that a service manager starts is to stay."""
+    """Wait until nobody holds the lock: the daemon that a service manager starts is the one that stays.
+
+    One that a host started is asked to make room; a flush, and what runs in a terminal, end by
+    themselves. To give up would leave this user without a service until the next login.
+    """
     from tallyd import handover, lock
 
-    deadline = time.monotonic() + TAKE_OVER_S
     notifier = Notifier(os.environ)
-    while (holder := lock.current_holder(paths)) is not None and holder.way == lock.ON_DEMAND:
-        if time.monotonic() >= deadline:
-            return
+    while (holder := lock.current_holder(paths)) is not None:
         notifier.extend_start(START_EXTEND_S)
-        notifier.status(f"waits for the daemon that a host started (process {holder.pid})")
-        handover.ask_for_service(paths)
+        notifier.status(f"waits for {holder.in_words}")
+        if holder.way == lock.ON_DEMAND:
+            handover.ask_for_service(paths)
         time.sleep(_LOOK_S)
 
 

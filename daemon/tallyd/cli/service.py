@@ -7,25 +7,24 @@ undo it. Where there is no service manager they say so, and what works instead.
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tallyd import exits
-from tallyd.cli.here import locate
+from tallyd.cli.here import locate, time_now
 from tallyd.cli.output import print_json, print_lines, say
 from tallyd.cli.service_room import (
     allow_start,
+    end_on_demand,
     make_room,
     not_as_root_for_another,
+    supervisor_here,
     tell_of_this_shell,
 )
 from tallyd.cli.service_words import (
     step_json,
     step_words,
-    supervision_json,
-    supervision_text,
 )
+from tallyd.errors import TallydError
 
 if TYPE_CHECKING:
     import argparse
@@ -36,27 +35,16 @@ if TYPE_CHECKING:
     from tallyd.supervisor.recipe import Recipe
     from tallyd.supervisor.steps import Step
 
-_NO_MANAGER = "there is no service manager here (neither systemd for users nor launchd)."
-_NO_ANSWER = (
-    "your systemd user manager does not answer this shell. Log in as yourself (not with su or sudo), or"
-    " export XDG_RUNTIME_DIR=/run/user/$(id -u); in a container there may be none."
-)
-_ELSEWHERE = (
-    "What works without one:\n"
-    "  a tool that uses tallyd starts it on demand: Client(autostart=True)\n"
-    "  by hand, until it is idle:                   tallyd run --on-demand &\n"
-    "  once, now:                                   tallyd flush"
-)
-
 
 def install(arguments: argparse.Namespace) -> int:
     """Install the service, or bring an installed one up to date."""
     from tallyd import __version__, lock, spool
+    from tallyd.files import make_directory
     from tallyd.supervisor.recipe import recipe_for
 
     not_as_root_for_another()
     around = locate()
-    supervisor = _supervisor()
+    supervisor = supervisor_here()
     if supervisor is None:
         return exits.UNAVAILABLE
     products = {*around.registry.products(), *spool.products_with_spool(around.paths)}
@@ -72,6 +60,9 @@ def install(arguments: argparse.Namespace) -> int:
     start = not arguments.no_start
     plan = supervisor.install(recipe, start=start, again=is_outdated)
     if not arguments.dry_run:
+        # What is not there cannot be made writable by a mount.
+        make_directory(around.paths.config)
+        make_directory(around.paths.state)
         allow_start(around.paths)
         if start:
             make_room(around, supervisor)
@@ -94,118 +85,74 @@ def uninstall(arguments: argparse.Namespace) -> int:
     from tallyd import lock
 
     around = locate()
-    supervisor = _supervisor(for_removal=True)
+    supervisor = supervisor_here(for_removal=True)
     plan = supervisor.uninstall() if supervisor is not None else []
     done = _carry_out(supervisor, plan, arguments) if supervisor is not None else []
-    if not arguments.dry_run:
-        with suppress(OSError):
-            around.paths.stopped.unlink(missing_ok=True)
     lines = []
+    if not arguments.dry_run:
+        allow_start(around.paths)
+        if end_on_demand(around.paths):
+            say("ended the daemon that a tool had started")
     if arguments.purge:
         lines = _purge(around, dry_run=arguments.dry_run)
     holder = lock.current_holder(around.paths)
-    if done and holder is not None and not arguments.dry_run:
-        say(
-            f"note: process {holder.pid} still runs: its manager does not answer this shell, and was"
-            " not told. It ends when you log out"
+    if holder is not None and not arguments.dry_run and not arguments.purge:
+        why = (
+            "its manager does not answer this shell"
+            if holder.way == lock.SERVICE
+            else "it is yours"
         )
+        say(f"note: {holder.in_words} still runs: {why}")
     left = [str(around.paths.state), str(around.paths.config)]
     if not arguments.purge:
         lines = [
             f"left as they are: {' and '.join(left)} (--purge removes what tallyd keeps there)"
         ]
-    return _report(supervisor, done, arguments, undo="tallyd service install", after=lines)
+    return _report(
+        supervisor,
+        done,
+        arguments,
+        undo="tallyd service install",
+        after=lines,
+        is_quiet=arguments.purge,
+    )
 
 
 def start(arguments: argparse.Namespace) -> int:
-    """Start what is installed."""
+    """Start what is installed; or, where nothing is, let hosts start daemons again."""
+    around = locate()
+    supervisor = supervisor_here(is_quiet=True)
+    if (supervisor is None or supervisor.installed() is None) and around.paths.stopped.exists():
+        if not arguments.dry_run:
+            allow_start(around.paths)
+        after = ["a tool may start a daemon again"]
+        return _report(None, [], arguments, undo="", after=after, is_quiet=True)
     return _act(arguments, lambda one: one.start(), undo="tallyd service stop", starts=True)
 
 
 def stop(arguments: argparse.Namespace) -> int:
-    """Stop it until the next login, or until it is started again."""
-    around = locate()
-    code = _act(arguments, lambda one: one.stop(), undo="tallyd service start")
-    if not code and not arguments.dry_run:
-        # Hosts that start daemons by themselves are to hear it too.
-        from tallyd.files import replace_file
+    """Stop it, and what a host started, until the next login or until it is started again."""
+    from tallyd.files import replace_file
 
+    around = locate()
+    supervisor = supervisor_here(is_quiet=True)
+    is_installed = supervisor is not None and supervisor.installed() is not None
+    plan = supervisor.stop() if supervisor is not None and is_installed else []
+    done = _carry_out(supervisor, plan, arguments) if supervisor is not None else []
+    after = ['no tool starts a daemon meanwhile; to take it back: "tallyd service start"']
+    if not arguments.dry_run:
+        # Hosts that start daemons by themselves are to hear it first.
         replace_file(around.paths.stopped, b"")
-    return code
+        if end_on_demand(around.paths):
+            after.insert(0, "ended the daemon that a tool had started")
+    return _report(
+        supervisor, done, arguments, undo="tallyd service start", after=after, is_quiet=True
+    )
 
 
 def restart(arguments: argparse.Namespace) -> int:
     """Stop it and start it."""
     return _act(arguments, lambda one: one.restart(), undo="", starts=True)
-
-
-def status(arguments: argparse.Namespace) -> int:
-    """What is installed, and how it goes by its manager's word."""
-    supervisor = _supervisor()
-    if supervisor is None:
-        return exits.UNAVAILABLE
-    seen = supervisor.look()
-    if arguments.json:
-        print_json(supervision_json(seen))
-    else:
-        print_lines(supervision_text(seen))
-    if seen.installed is None:
-        return exits.NEVER_SET_UP
-    return 0 if seen.state == "active" or seen.waits else exits.NOT_RUNNING
-
-
-def logs(arguments: argparse.Namespace) -> int:
-    """Show the log, wherever it is."""
-    from tallyd.supervisor.steps import ServiceRefused
-
-    around = locate()
-    supervisor = _supervisor(is_quiet=True)
-    has_file = around.paths.log.exists()
-    if supervisor is not None and (supervisor.installed() is not None or not has_file):
-        command = supervisor.logs(arguments.lines, follow=arguments.follow)
-    elif has_file:
-        follow = ["-F"] if arguments.follow else []
-        command = ["tail", "-n", str(arguments.lines), *follow, str(around.paths.log)]
-    else:
-        say("tallyd: nothing has been logged: no service is installed, and no host started one")
-        return exits.NEVER_SET_UP
-    sys.stdout.flush()
-    try:
-        os.execvp(command[0], command)  # noqa: S606 - words of ours, no shell
-    except OSError as error:
-        raise ServiceRefused(f"{command[0]} cannot be run: {error.strerror}") from error
-
-
-def print_files(arguments: argparse.Namespace) -> int:
-    """Print the service files as they would be written."""
-    from tallyd import spool
-    from tallyd.supervisor.launchd import Launchd
-    from tallyd.supervisor.recipe import recipe_for
-    from tallyd.supervisor.systemd import Systemd
-
-    around = locate()
-    products = {*around.registry.products(), *spool.products_with_spool(around.paths)}
-    recipe = recipe_for(
-        around.paths, os.environ, is_on_demand=arguments.on_demand, products=tuple(sorted(products))
-    )
-    chosen: Supervisor | None
-    if arguments.systemd or arguments.launchd:
-        chosen = Launchd(os.environ) if arguments.launchd else Systemd(os.environ)
-    else:
-        chosen = _supervisor()
-        if chosen is None:
-            return exits.UNAVAILABLE
-        recipe = chosen.suited(recipe)
-    files = {str(path): content.decode() for path, content in chosen.files(recipe).items()}
-    if arguments.json:
-        print_json({"schema_version": 1, "supervisor": chosen.name, "files": files})
-        return 0
-    several = len(files) > 1
-    for path, text in files.items():
-        if several:
-            print_lines([f"# {path}"])
-        print_lines([text.rstrip("\n"), *([""] if several else [])])
-    return 0
 
 
 def _act(
@@ -215,7 +162,7 @@ def _act(
     undo: str,
     starts: bool = False,
 ) -> int:
-    supervisor = _supervisor()
+    supervisor = supervisor_here()
     if supervisor is None:
         return exits.UNAVAILABLE
     steps = plan(supervisor)
@@ -223,24 +170,9 @@ def _act(
         around = locate()
         allow_start(around.paths)
         make_room(around, supervisor)
+        tell_of_this_shell(around)
     done = _carry_out(supervisor, steps, arguments)
     return _report(supervisor, done, arguments, undo=undo, after=[])
-
-
-def _supervisor(*, for_removal: bool = False, is_quiet: bool = False) -> Supervisor | None:
-    """The service manager here; None, with a word of what works instead, where there is none."""
-    from tallyd import supervisor
-
-    found = supervisor.here(os.environ)
-    if found is None and for_removal:
-        # Its files can go without it.
-        return supervisor.offline(os.environ)
-    if found is None and not is_quiet:
-        from tallyd.supervisor.steps import has_program
-
-        is_deaf = supervisor.kind(os.environ) == "systemd" and has_program("systemctl")
-        say(f"tallyd: {_NO_ANSWER if is_deaf else _NO_MANAGER}\n{_ELSEWHERE}")
-    return found
 
 
 def _carry_out(
@@ -252,7 +184,14 @@ def _carry_out(
     if arguments.dry_run:
         return [one for one in plan if not one.is_done]
     done: list[Step] = []
-    carry_out(plan, supervisor.explain, done.append)
+    try:
+        carry_out(plan, supervisor.explain, done.append)
+    except TallydError:
+        for step in done:
+            say(step_words(step, will=False))
+        if done:
+            say('undo: "tallyd service uninstall"')
+        raise
     return done
 
 
@@ -263,6 +202,7 @@ def _report(
     *,
     undo: str,
     after: Sequence[str],
+    is_quiet: bool = False,
 ) -> int:
     words = [step_words(one, will=arguments.dry_run) for one in done]
     if arguments.json:
@@ -277,7 +217,7 @@ def _report(
             }
         )
         return 0
-    lines = words or ["nothing to do: it is as it should be"]
+    lines = words or ([] if is_quiet else ["nothing to do: it is as it should be"])
     if undo and done:
         lines = [*lines, f"undo: {undo}"]
     print_lines([*lines, *after])
@@ -286,6 +226,11 @@ def _report(
 
 def _after_install(supervisor: Supervisor, recipe: Recipe, *, start: bool) -> list[str]:
     seen = supervisor.look()
+    if seen.elsewhere:
+        return [
+            f"WRONG: your manager goes by {seen.elsewhere}. It sees no shell: say this without XDG_CONFIG_HOME,"
+            " or set that in ~/.config/environment.d/ and log in again"
+        ]
     if not start:
         return ['installed, not started: "tallyd service start", or your next login']
     if recipe.is_on_demand:
@@ -305,5 +250,5 @@ def _purge(around: Surroundings, *, dry_run: bool) -> list[str]:
     removed, kept = purge.plan(around)
     if dry_run:
         return [*(f"would remove {one}" for one in removed), *(f"would keep {one}" for one in kept)]
-    purge.carry_out(around)
+    purge.carry_out(around, time_now())
     return [*(f"removed {one}" for one in removed), *(f"kept {one}" for one in kept)]

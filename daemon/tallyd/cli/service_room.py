@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from tallyd.product import Surroundings
     from tallyd.supervisor import Supervisor
 
+_NO_MANAGER = "there is no service manager here (neither systemd for users nor launchd)."
+_NO_ANSWER = (
+    "your systemd user manager does not answer this shell. Log in as yourself (not with su or sudo), or"
+    " export XDG_RUNTIME_DIR=/run/user/$(id -u); in a container there may be none."
+)
+_ELSEWHERE = (
+    "What works without one:\n"
+    "  a tool that uses tallyd starts it on demand: Client(autostart=True)\n"
+    "  by hand, until it is idle:                   tallyd run --on-demand &\n"
+    "  once, now:                                   tallyd flush"
+)
 # How often a command looks whether the lock is free, in seconds.
 _LOOK_S = 0.05
 
@@ -37,26 +48,35 @@ def make_room(around: Surroundings, supervisor: Supervisor) -> None:
     """
     from tallyd import lock
 
+    holder = lock.current_holder(around.paths)
+    if holder is None or holder.pid == supervisor.look().pid or holder.way == lock.SERVICE:
+        return
+    if holder.way == lock.ON_DEMAND:
+        say(f"{holder.in_words} makes room …")
+        end_on_demand(around.paths)
+    elif holder.role == "daemon":
+        raise AlreadyRunning(
+            f"tallyd runs in the foreground already (process {holder.pid})",
+            "end it there, then try again",
+        )
+    # The service waits for a flush by itself.
+
+
+def end_on_demand(paths: Paths) -> bool:
+    """End the daemon that a host started, if one runs; whether one did. Raises AlreadyRunning."""
+    from tallyd import lock
+
     deadline = time.monotonic() + TAKE_OVER_S
-    is_told = False
-    while (holder := lock.current_holder(around.paths)) is not None:
-        if holder.pid == supervisor.look().pid or holder.way == lock.SERVICE:
-            return
-        if holder.role == "daemon" and holder.way != lock.ON_DEMAND:
-            raise AlreadyRunning(
-                f"tallyd runs in the foreground already (process {holder.pid})",
-                "end it there, then try again",
-            )
+    has_told = False
+    while (holder := lock.current_holder(paths)) is not None and holder.way == lock.ON_DEMAND:
         if time.monotonic() >= deadline:
-            raise AlreadyRunning(
-                f"{holder.role}, process {holder.pid}, does not leave", "try again"
-            )
-        if holder.role == "daemon" and not is_told:
-            is_told = True
-            say(f"the daemon that a host started (process {holder.pid}) makes room …")
+            raise AlreadyRunning(f"{holder.in_words} does not end", "try again")
+        if not has_told:
+            has_told = True
             with suppress(OSError):
                 os.kill(holder.pid, signal.SIGTERM)
         time.sleep(_LOOK_S)
+    return has_told
 
 
 def allow_start(paths: Paths) -> None:
@@ -77,3 +97,19 @@ def tell_of_this_shell(around: Surroundings) -> None:
     rule = policy.all_forbidden_by(around.paths, os.environ)
     if rule:
         say(f"note: every product is off ({rule}): the service ends at once, with nothing to do")
+
+
+def supervisor_here(*, for_removal: bool = False, is_quiet: bool = False) -> Supervisor | None:
+    """The service manager here; None, with a word of what works instead, where there is none."""
+    from tallyd import supervisor
+
+    found = supervisor.here(os.environ)
+    if found is None and for_removal:
+        # Its files can go without it.
+        return supervisor.offline(os.environ)
+    if found is None and not is_quiet:
+        from tallyd.supervisor.steps import has_program
+
+        is_deaf = supervisor.kind(os.environ) == "systemd" and has_program("systemctl")
+        say(f"tallyd: {_NO_ANSWER if is_deaf else _NO_MANAGER}\n{_ELSEWHERE}")
+    return found

@@ -68,7 +68,7 @@ def supervision_text(seen: Supervision) -> list[str]:
     if seen.waits and seen.state != "active":
         state = "waits for the next drop"
     failed = f" ({seen.result})" if seen.result not in ("", "success") else ""
-    often = f", restarted {seen.restarts} times" if seen.restarts else ""
+    often = f", restarted {seen.restarts} time{'s' * (seen.restarts != 1)}" if seen.restarts else ""
     when = "when a tool drops counts" if found.is_on_demand else "at login"
     lines = [
         f"tallyd, by {seen.supervisor}: {state}{failed}{often}",
@@ -78,6 +78,8 @@ def supervision_text(seen: Supervision) -> list[str]:
     ]
     if seen.says:
         lines.append(f"  says        {seen.says}")
+    if seen.elsewhere:
+        lines.append(f"  WRONG       your manager goes by {seen.elsewhere}, and not by that file")
     lines += [f"  drop-in     {one}" for one in seen.overridden]
     if found.problem:
         lines += [

@@ -9,7 +9,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from tallyd import installation, supervisor
+from tallyd import installation, policy, supervisor
 from tallyd.doctor.finding import Finding, Level
 from tallyd.errors import StateUnusable
 
@@ -70,7 +70,11 @@ def _installed(scene: Scene, found: Installed) -> Iterator[Finding]:
         if str(scene.around.paths.spool(product).new) not in watched:
             what = f"a drop of {product} does not start the service; it waits for the timer"
             yield Finding("service", Level.WARNING, what, f"{_AGAIN} --on-demand")
-    if scene.has_daemon or found.is_on_demand:
+    rule = policy.all_forbidden_by(scene.around.paths, scene.around.environ)
+    if rule:
+        what = f"every product is off ({rule}): the service ends at once, as it should"
+        yield Finding("service", Level.OK, what)
+    elif scene.has_daemon or found.is_on_demand:
         how = ", on demand" if found.is_on_demand else ""
         yield Finding("service", Level.OK, f"{found.supervisor} starts it by {found.file}{how}")
     elif os.path.exists(scene.around.paths.stopped):

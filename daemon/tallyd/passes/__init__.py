@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from anyio import CapacityLimiter, Lock, to_thread
+from anyio import CapacityLimiter, to_thread
 
 from tallyd import intake, logs, plan, reserve, retention, sender, spool
 from tallyd.clock import Steadiness
@@ -28,6 +28,7 @@ from tallyd.errors import (
 )
 from tallyd.limits import CAPS_SLACK_ROWS, DELTA_NAMES_SLACK, MERGE_TURN_FILES
 from tallyd.passes import steps
+from tallyd.passes.turn import Turn
 from tallyd.product import keep_agreement, look_at, still_stands
 from tallyd.progress import Progress
 from tallyd.troubles import Troubles
@@ -90,7 +91,7 @@ class Passes:
         self._steadiness = steadiness or Steadiness(clock)
         self._progress = progress or Progress(clock)
         self._writer = CapacityLimiter(1)
-        self._delivering = Lock()
+        self._turn = Turn(self._progress)
         self._unusable: dict[str, str] = {}
         self._names_since_sweep = 0
         self._added: Counter[str] = Counter()
@@ -147,7 +148,7 @@ class Passes:
 
     async def deliver(self, product: str) -> Delivery:
         """Seal what is finished and send what may leave; then plan the next time."""
-        async with self._delivering:
+        async with self._turn:
             delivery = Delivery()
             delivery.problem = await self._isolated(
                 product, "delivery", self._deliver_product, product, delivery
@@ -168,7 +169,7 @@ class Passes:
 
         Returns the problem in words, "" when there was none.
         """
-        async with self._delivering:
+        async with self._turn:
             return await self._isolated(product, "reset", self._forget_product, product)
 
     async def keep_bounds(self) -> None:

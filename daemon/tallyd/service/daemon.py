@@ -40,9 +40,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SIGNALS = [
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
-]
+
+def _signals() -> list[signal.Signals]:
+    """Those that mean something; what nohup ignores for this process stays ignored."""
+    names = [one for one in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, one)]
+    found = [signal.Signals(getattr(signal, one)) for one in names]
+    hup = getattr(signal, "SIGHUP", None)
+    return [one for one in found if one != hup or signal.getsignal(one) != signal.SIG_IGN]
 
 
 async def serve(
@@ -65,7 +69,7 @@ async def serve(
         steadiness = Steadiness(clock, held.previous_beat)
         passes = Passes(store, around, clock, troubles, steadiness, life.progress)
         # Before the start is recorded, so that no signal can fall between the two.
-        with anyio.open_signal_receiver(*_SIGNALS) as signals:
+        with anyio.open_signal_receiver(*_signals()) as signals:
             startup_ms = int((clock.monotonic() - began) * 1000)
             views, now = passes.views(), clock.now()
             run_id = reserve.insist(
@@ -150,6 +154,10 @@ async def _run_loops(
 def _settle(around: Surroundings, way: Way) -> None:
     """Take down what was asked for before this start; on demand, be the program of the next one."""
     command = installation.command() if way.is_on_demand and not way.is_supervised else None
+    if way.is_supervised:
+        # "Stopped" was until the next login, and that has come.
+        with suppress(OSError):
+            around.paths.stopped.unlink(missing_ok=True)
     try:
         reserve.insist(
             around.paths,

@@ -153,12 +153,12 @@ async def run_retention(run: Run) -> None:
 
 
 async def run_heartbeat(run: Run) -> None:
-    """Note that the daemon lives."""
+    """Note that the daemon lives; at once, too, so that no flood of reloads holds it up."""
     while True:
-        await anyio.sleep(run.life.beat_interval_s)
         run.store.check_place()
         run.held.beat(run.clock.now(), run.clock.monotonic() - run.began)
         run.life.beat()
+        await anyio.sleep(run.life.beat_interval_s)
 
 
 async def run_leaving(run: Run) -> None:

@@ -81,9 +81,9 @@ def installed(environ: Mapping[str, str]) -> Installed | None:
 
             return agent.installed_in(agent.directory(environ))
         case "systemd":
-            from tallyd.supervisor import systemd  # noqa: PLC0415
+            from tallyd.supervisor import unit_files  # noqa: PLC0415
 
-            return systemd.installed_in(systemd.unit_directory(environ))
+            return unit_files.installed_in(unit_files.unit_directory(environ))
         case _:
             return None
 

@@ -24,7 +24,8 @@ class Recipe(Frozen):
 
     `command` is the absolute command line before `run`; `environ` what its environment must hold;
     `is_on_demand`: it is started when something was dropped, and leaves when it is idle; `products`
-    are those whose drops start it then. `left_out` are settings that the user's manager refuses.
+    are those whose drops start it then. `left_out` are settings that the user's manager refuses,
+    `writable` the directories that it writes below, where links lead to.
     `has_desktop`: somebody is logged in at the screen, as far as the manager (launchd) can tell.
     """
 
@@ -36,12 +37,13 @@ class Recipe(Frozen):
     is_on_demand: bool = False
     products: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    writable: tuple[Path, ...] = ()
     has_desktop: bool = True
 
     @property
     def is_below_tmp(self) -> bool:
         """Whether it works in a directory for temporary files, which must then be the real one."""
-        places = (self.config, self.state, self.home, Path(self.command[0]))
+        places = (self.config, self.state, self.home, Path(self.command[0]), *self.writable)
         return any(one.is_relative_to(tmp) for one in places for tmp in ("/tmp", "/var/tmp"))  # noqa: S108 - not used as one
 
 
@@ -72,6 +74,7 @@ def recipe_for(
         paths.state,
         is_on_demand,
         products,
+        writable=tuple(dict.fromkeys(one.resolve() for one in (home, paths.config, paths.state))),
     )
     for text in (*made.command, *(value for _, value in told), str(home), str(made.state)):
         if not text.isprintable():

@@ -42,7 +42,8 @@ class Supervision(Frozen):
     """What is installed and how it goes by its manager's word.
 
     `state` is active, inactive, failed, activating, or unknown; `waits`: on demand, and watching;
-    `says` is what the daemon last told its manager; `overridden` are drop-ins of the user's.
+    `says` is what the daemon last told its manager; `overridden` are drop-ins of the user's;
+    `elsewhere` is the file that the manager goes by, where that is another than the one installed.
     """
 
     supervisor: str
@@ -56,3 +57,4 @@ class Supervision(Frozen):
     result: str = ""
     says: str = ""
     overridden: tuple[str, ...] = ()
+    elsewhere: str = ""

@@ -22,13 +22,15 @@ from tallyd.supervisor.steps import (
     read_text,
     run_command,
 )
-from tallyd.supervisor.supervision import Installed, Supervision
+from tallyd.supervisor.supervision import Supervision
+from tallyd.supervisor.unit_files import NAME, installed_in, unit_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tallyd.supervisor.recipe import Recipe
     from tallyd.supervisor.steps import Done, Step
+    from tallyd.supervisor.supervision import Installed
 
 _UNITS = (unit.SERVICE, unit.PATH, unit.TIMER)
 _SYSTEMCTL = ("systemctl", "--user")
@@ -43,10 +45,14 @@ _SHOWN = (
 class Systemd:
     """One user's manager; `environ` is the shell's."""
 
-    name = "systemd"
+    name = NAME
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._directory = unit_directory(environ)
+        home = environ.get("HOME") or os.path.expanduser("~")
+        kept = environ.get("XDG_DATA_HOME", "")
+        base = Path(kept) if os.path.isabs(kept) else Path(home, ".local", "share")
+        self._stamp = base / "systemd" / "timers" / f"stamp-{unit.TIMER}"
 
     # --- what is asked ------------------------------------------------------------------------
 
@@ -107,6 +113,9 @@ class Systemd:
             restarts=int(shown.get("NRestarts") or 0),
             result=shown.get("Result", ""),
             says=shown.get("StatusText", "") if shown.get("ActiveState") != "inactive" else "",
+            elsewhere=""
+            if found is None or shown.get("FragmentPath", "") in ("", str(found.file))
+            else shown["FragmentPath"],
             overridden=tuple(
                 str(one)
                 for one in sorted(self._directory.glob("tallyd.*.d/*.conf"))
@@ -159,10 +168,11 @@ class Systemd:
         if state == "failed":
             # A start limit that was reached is forgotten: somebody is here to mend it.
             steps.append(Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True))
+        started = _started(is_on_demand=recipe.is_on_demand)
         if is_changed or again:
-            steps.append(Run((*_SYSTEMCTL, "restart", *leading)))
+            steps.append(Run((*_SYSTEMCTL, "restart", *started)))
         elif not all(one.get("ActiveState") == "active" for one in shown):
-            steps.append(Run((*_SYSTEMCTL, "start", *leading)))
+            steps.append(Run((*_SYSTEMCTL, "start", *started)))
         return steps
 
     def uninstall(self) -> list[Step]:
@@ -182,6 +192,8 @@ class Systemd:
                 steps.append(Run((*_SYSTEMCTL, "stop", unit.SERVICE), may_fail=True))
         # What `disable` does, for a shell that has no manager to speak to.
         steps += links
+        # When the timer fired last; systemd keeps it for ever.
+        steps += [Remove(self._stamp)] if unit.TIMER in ours else []
         steps += [Remove(self._directory / name) for name in ours]
         if ours:
             # Directories that nobody else has anything in; their likes are made by whoever needs them.
@@ -197,7 +209,8 @@ class Systemd:
         found = self._found()
         return [
             Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True),
-            Run((*_SYSTEMCTL, "start", *_leading(is_on_demand=found.is_on_demand))),
+            # On demand too: what was dropped meanwhile is merged now.
+            Run((*_SYSTEMCTL, "start", *_started(is_on_demand=found.is_on_demand))),
         ]
 
     def stop(self) -> list[Step]:
@@ -232,6 +245,12 @@ class Systemd:
                 "tallyd is masked in your user manager",
                 "systemctl --user unmask tallyd, then again",
             )
+        if "does not exist" in said and not str(self._directory).endswith("/.config/systemd/user"):
+            return ServiceRefused(
+                f"your user manager does not read {self._directory}",
+                "it sees no shell: set XDG_CONFIG_HOME in ~/.config/environment.d/ and log in again, or"
+                " run this without it",
+            )
         if command[-1].startswith("tallyd.") and {"start", "restart"} & set(command):
             return ServiceRefused(
                 f"it is installed, but does not start: {_first(said)}",
@@ -249,6 +268,10 @@ class Systemd:
         """Keep from replacing what somebody else wrote. Raises ServiceRefused."""
         for name in _UNITS:
             file = self._directory / name
+            if file.is_symlink() and os.path.realpath(file) == os.devnull:
+                raise ServiceRefused(
+                    f"{name} is masked in your user manager", f"systemctl --user unmask {name}"
+                )
             if os.path.lexists(file) and (file.is_symlink() or not self._is_ours(file)):
                 raise ServiceRefused(
                     f'{file} is there already, and "tallyd service install" did not write it',
@@ -257,34 +280,6 @@ class Systemd:
 
     def _is_ours(self, path: Path) -> bool:
         return read_text(path).startswith(unit.MARK)
-
-
-def unit_directory(environ: Mapping[str, str]) -> Path:
-    """Where the user's own units lie."""
-    config = environ.get("XDG_CONFIG_HOME", "")
-    home = environ.get("HOME") or os.path.expanduser("~")
-    base = Path(config) if os.path.isabs(config) else Path(home, ".config")
-    return base / "systemd" / "user"
-
-
-def installed_in(directory: Path) -> Installed | None:
-    """The unit in a directory, as a file; None when there is none. Raises StateUnusable."""
-    file = directory / unit.SERVICE
-    text = read_text(file)
-    if not text:
-        return None
-    command = unit.command_of(text)
-    return Installed(
-        supervisor=Systemd.name,
-        file=file,
-        command=tuple(command),
-        is_ours=text.startswith(unit.MARK),
-        is_on_demand=(directory / unit.PATH).exists(),
-        has_sandbox=any(line.startswith("PrivateUsers=") for line in text.splitlines()),
-        text=text,
-        watches=tuple(unit.watched_by(read_text(directory / unit.PATH))),
-        environ=tuple(unit.environ_of(text)),
-    )
 
 
 def _can_start(settings: list[str]) -> bool:
@@ -296,6 +291,11 @@ def _can_start(settings: list[str]) -> bool:
 def _leading(*, is_on_demand: bool) -> tuple[str, ...]:
     """The units that are enabled, and by whose start everything starts."""
     return (unit.PATH, unit.TIMER) if is_on_demand else (unit.SERVICE,)
+
+
+def _started(*, is_on_demand: bool) -> tuple[str, ...]:
+    """The units that a start by hand starts: on demand, the service too, for what waits already."""
+    return tuple(dict.fromkeys((*_leading(is_on_demand=is_on_demand), unit.SERVICE)))
 
 
 def _is_enabled(shown: dict[str, str]) -> bool:

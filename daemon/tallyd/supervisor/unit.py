@@ -10,6 +10,7 @@ configuration directory.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallyd import exits
@@ -59,12 +60,19 @@ _SANDBOX_HEAD = """
 """
 
 
+_PRIVATE_TMP = "PrivateTmp=yes"
+
+
 def sandbox(recipe: Recipe) -> list[str]:
     """The settings that need a namespace, the one that all others need first; each `Name=value`.
 
     A manager that refuses one (`recipe.left_out`) gets the others.
     """
-    writable = dict.fromkeys((recipe.home, recipe.config, recipe.state))
+    has_private_tmp = not recipe.is_below_tmp and _PRIVATE_TMP not in recipe.left_out
+    writable = recipe.writable or (recipe.home,)
+    if not has_private_tmp:
+        # SQLite's temporary files go there.
+        writable = (*writable, Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - made writable, not used
     inner = [
         one for one in writable if not any(one != o and one.is_relative_to(o) for o in writable)
     ]
@@ -73,7 +81,7 @@ def sandbox(recipe: Recipe) -> list[str]:
         "ProtectSystem=strict",
         # The minus: what is not there yet cannot be mounted, and must not keep it from starting.
         f"ReadWritePaths={' '.join(_quoted(f'-{one}') for one in inner)}",
-        *([] if recipe.is_below_tmp else ["PrivateTmp=yes"]),
+        *([_PRIVATE_TMP] if has_private_tmp else []),
         "PrivateDevices=yes",
         "ProtectClock=yes",
         "ProtectControlGroups=yes",
@@ -114,7 +122,7 @@ ExecReload=kill -HUP $MAINPID
 WorkingDirectory=/
 {told}Restart=on-failure
 RestartSec=15
-# Another tallyd runs, wrong usage, a setting is wrong: starting again would not mend it.
+# Wrong usage, a setting is wrong: starting again would not mend it.
 RestartPreventExitStatus={" ".join(str(code) for code in exits.NO_RESTART)}
 # It was upgraded, and asks to be started again.
 SuccessExitStatus={exits.REPLACED}

@@ -1,0 +1,90 @@
+"""The service commands that show and change nothing: status, logs, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from tallyd import exits
+from tallyd.cli.here import locate
+from tallyd.cli.output import print_json, print_lines, say
+from tallyd.cli.service_room import supervisor_here
+from tallyd.cli.service_words import supervision_json, supervision_text
+
+if TYPE_CHECKING:
+    import argparse
+
+    from tallyd.supervisor import Supervisor
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """What is installed, and how it goes by its manager's word."""
+    supervisor = supervisor_here()
+    if supervisor is None:
+        return exits.UNAVAILABLE
+    seen = supervisor.look()
+    if arguments.json:
+        print_json(supervision_json(seen))
+    else:
+        print_lines(supervision_text(seen))
+    if seen.installed is None:
+        return exits.NEVER_SET_UP
+    return 0 if seen.state == "active" or seen.waits else exits.NOT_RUNNING
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Show the log, wherever it is."""
+    from tallyd.supervisor.steps import ServiceRefused
+
+    around = locate()
+    supervisor = supervisor_here(is_quiet=True)
+    has_file = around.paths.log.exists()
+    if supervisor is not None and (supervisor.installed() is not None or not has_file):
+        command = supervisor.logs(arguments.lines, follow=arguments.follow)
+    elif has_file:
+        follow = ["-F"] if arguments.follow else []
+        command = ["tail", "-n", str(arguments.lines), *follow, str(around.paths.log)]
+    else:
+        say("tallyd: nothing has been logged: no service is installed, and no host started one")
+        return exits.NEVER_SET_UP
+    sys.stdout.flush()
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - words of ours, no shell
+    except OSError as error:
+        raise ServiceRefused(f"{command[0]} cannot be run: {error.strerror}") from error
+
+
+def print_files(arguments: argparse.Namespace) -> int:
+    """Print the service files as they would be written."""
+    from tallyd import spool, supervisor
+    from tallyd.supervisor.launchd import Launchd
+    from tallyd.supervisor.recipe import recipe_for
+    from tallyd.supervisor.systemd import Systemd
+
+    around = locate()
+    products = {*around.registry.products(), *spool.products_with_spool(around.paths)}
+    recipe = recipe_for(
+        around.paths, os.environ, is_on_demand=arguments.on_demand, products=tuple(sorted(products))
+    )
+    chosen: Supervisor | None
+    if arguments.systemd or arguments.launchd:
+        chosen = Launchd(os.environ) if arguments.launchd else Systemd(os.environ)
+    else:
+        # Without a manager to try them on it is the whole of them.
+        found = supervisor_here(is_quiet=True)
+        recipe = found.suited(recipe) if found is not None else recipe
+        chosen = found if found is not None else supervisor.offline(os.environ)
+    if chosen is None:
+        say("tallyd: say --systemd or --launchd")
+        return exits.USAGE
+    files = {str(path): content.decode() for path, content in chosen.files(recipe).items()}
+    if arguments.json:
+        print_json({"schema_version": 1, "supervisor": chosen.name, "files": files})
+        return 0
+    several = len(files) > 1
+    for path, text in files.items():
+        if several:
+            print_lines([f"# {path}"])
+        print_lines([text.rstrip("\n"), *([""] if several else [])])
+    return 0
