@@ -262,17 +262,30 @@ class Model:
         unlisted = Counter({key: n for key, n in ready.items() if key[0] not in listed})
         self.lose("screened", weight(unlisted))
         frozen = sum((one.content for one in born), Counter[Key]())
-        if frozen != ready - unlisted:
+        # Nobody sees a batch that is as old as the window when it is frozen: it expires in the same pass,
+        # with all of its envelope, and takes back what it was to report.
+        unseen = ready - unlisted - frozen
+        if frozen + unseen != ready - unlisted or not self._expires_at_once(unseen, facts):
             raise Impossible(f"frozen {frozen}, and not {ready - unlisted}")
-        if not born:
+        if not born and not unseen:
             return
-        if sum((one.lost for one in born), Counter[str]()) != self.unsent:
+        reported = sum((one.lost for one in born), Counter[str]())
+        if reported != self.unsent and not (unseen and reported <= self.unsent):
             raise Impossible(f"reported {born}, and not {self.unsent}")
-        self.unsent = Counter()
+        self.unsent -= reported
+        self.lose("age", weight(unseen))
         for one in born:
             oldest = min(unix_of(f"{key[1]}T12:00:00.000Z"[:24]) for key in one.content)
             one.expires = min(facts.now, oldest) + WINDOW_DAYS * DAY_S
             self.outbox.append(one)
+
+    def _expires_at_once(self, content: Content, facts: Facts) -> bool:
+        """Whether of each envelope in it something is older than the window, to the second."""
+        oldest: dict[str, float] = {}
+        for key in content:
+            at = unix_of(f"{key[1]}T12:00:00.000Z"[:24])
+            oldest[key[2]] = min(at, oldest.get(key[2], at))
+        return all(at + WINDOW_DAYS * DAY_S < facts.now for at in oldest.values())
 
     def _expire(self, facts: Facts) -> None:
         for one in [one for one in self.outbox if one.expires < facts.now]:

@@ -67,14 +67,36 @@ def is_instant(text: object) -> bool:
 
 
 def unix_of(text: object) -> float | None:
-    """Unix seconds of an ISO 8601 instant with a zone; None when it is anything else."""
+    """Unix seconds of an ISO 8601 instant with a zone; None when it is anything else.
+
+    Of the forms that ISO 8601 has, those alone that the stub reads too: what one of them took for a
+    date and the other for damage would be on for the one and off for the other.
+    """
     if not isinstance(text, str) or len(text) > len("2026-01-01T00:00:00.000000+00:00"):
+        return None
+    if not _is_plain(text.translate(_FIGURES)):
         return None
     try:
         moment = datetime.fromisoformat(text)
         return moment.timestamp() if moment.tzinfo is not None else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _is_plain(shape: str) -> bool:
+    """Whether it is 0000-00-00T00:00, perhaps with seconds and a fraction of them, and a zone."""
+    clock, zone = (shape[:-1], "+00:00") if shape[-1:] in ("Z", "z") else (shape[:-6], shape[-6:])
+    seconds, fraction = clock[16:19], clock[19:]
+    is_fraction = not fraction or (fraction[0] == "." and set(fraction[1:]) == {"0"})
+    return (
+        clock[:10] + clock[11:16] == "0000-00-0000:00"
+        and clock[10:11] in ("T", " ")
+        and seconds in ("", ":00")
+        and (not fraction or bool(seconds))
+        and is_fraction
+        and zone[:1] in ("+", "-")
+        and zone[1:] == "00:00"
+    )
 
 
 def rollup_instant(day: str) -> str:
