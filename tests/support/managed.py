@@ -202,9 +202,12 @@ def _ordinary_uid() -> int:
 
 
 def _hidden() -> list[str]:
-    """The directories that we run from and that only root may enter, by their topmost one."""
-    tops = {place: Path("/", Path(place).parts[1]) for place in _needed()}
-    return [place for place, top in tops.items() if not top.stat().st_mode & 0o001]
+    """The directories that we run from and that lie where only root may enter."""
+    return [
+        place
+        for place in _needed()
+        if not all(one.stat().st_mode & 0o001 for one in (Path(place), *Path(place).parents))
+    ]
 
 
 def _needed() -> list[str]:
