@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ class Recipe(Frozen):
     `command` is the absolute command line before `run`; `environ` what its environment must hold;
     `is_on_demand`: it is started when something was dropped, and leaves when it is idle; `products`
     are those whose drops start it then. `left_out` are settings that the user's manager refuses,
-    `writable` the directories that it writes below, where links lead to.
+    `writable` the directories that it writes below, where links lead to, `parts` those that its code is
+    read from.
     `has_desktop`: somebody is logged in at the screen, as far as the manager (launchd) can tell.
     """
 
@@ -38,12 +40,20 @@ class Recipe(Frozen):
     products: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     writable: tuple[Path, ...] = ()
+    parts: tuple[Path, ...] = ()
     has_desktop: bool = True
 
     @property
     def is_below_tmp(self) -> bool:
         """Whether it works in a directory for temporary files, which must then be the real one."""
-        places = (self.config, self.state, self.home, Path(self.command[0]), *self.writable)
+        places = (
+            self.config,
+            self.state,
+            self.home,
+            Path(self.command[0]),
+            *self.writable,
+            *self.parts,
+        )
         return any(one.is_relative_to(tmp) for one in places for tmp in ("/tmp", "/var/tmp"))  # noqa: S108 - not used as one
 
 
@@ -74,6 +84,7 @@ def recipe_for(
         paths.state,
         is_on_demand,
         products,
+        parts=tuple(Path(one) for one in sys.path if os.path.isabs(one)),
         writable=tuple(dict.fromkeys(one.resolve() for one in (home, paths.config, paths.state))),
     )
     for text in (*made.command, *(value for _, value in told), str(home), str(made.state)):
