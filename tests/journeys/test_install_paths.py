@@ -25,6 +25,7 @@ from support.installs import (
     make_previous,
     make_wheels,
     stub_environment,
+    tool,
 )
 from support.pictures import Kept, arrived, kept, machine_ids, of_the_same_keys, told
 from support.processes import CONTRACTS, DEMO_CONTRACT, background
@@ -360,3 +361,32 @@ def test_going_back_is_refused_with_what_to_do_and_harms_nothing(tmp_path, relea
 def _every_byte(machine: Machine) -> dict[str, bytes]:
     tops = (machine.state, machine.home / ".config")
     return {str(one): one.read_bytes() for top in tops for one in top.rglob("*") if one.is_file()}
+
+
+# --- not to stay ------------------------------------------------------------------------------------
+
+
+def test_a_service_is_refused_from_an_environment_in_a_cache_with_what_works(tmp_path, released):
+    """`uvx` keeps what it runs in a cache, which is swept one day: the unit would break then."""
+    machine = Machine.of(tmp_path, "uv", released.wheels.pinned, released.wheels.present)
+    command = ("tool", "run", "tallyd", "service")
+
+    done = [
+        subprocess.run(
+            [str(tool("uv")), *command, words],
+            env=machine.environ(TALLYD_SERVICE_MANAGER="systemd"),
+            cwd=machine.home,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        for words in ("print", "install")
+    ]
+
+    assert [one.returncode for one in done] == [64, 64], done[1].stderr
+    assert all(
+        words in done[0].stderr
+        for words in ("is in a cache", "uv tool install tallyd", "service install")
+    ), done[0].stderr
+    assert not list(machine.home.rglob("tallyd.service"))

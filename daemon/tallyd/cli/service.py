@@ -44,9 +44,6 @@ def install(arguments: argparse.Namespace) -> int:
 
     not_as_root_for_another()
     around = locate()
-    supervisor = supervisor_here()
-    if supervisor is None:
-        return exits.UNAVAILABLE
     products = {*around.registry.products(), *spool.products_with_spool(around.paths)}
     recipe = recipe_for(
         around.paths,
@@ -54,6 +51,9 @@ def install(arguments: argparse.Namespace) -> int:
         is_on_demand=arguments.on_demand,
         products=tuple(sorted(products)),
     )
+    supervisor = supervisor_here()
+    if supervisor is None:
+        return exits.UNAVAILABLE
     recipe = supervisor.suited(recipe)
     holder = lock.current_holder(around.paths)
     is_outdated = holder is not None and holder.version != __version__
