@@ -42,8 +42,8 @@ class Paths(Frozen):
         if os.path.isabs(home):
             return cls(Path(home, "config"), Path(home, "state"))
         return cls(
-            _xdg(environ, "XDG_CONFIG_HOME", ".config") / "tallyd",
-            _xdg(environ, "XDG_STATE_HOME", os.path.join(".local", "state")) / "tallyd",
+            xdg_directory(environ, "XDG_CONFIG_HOME", ".config") / "tallyd",
+            xdg_directory(environ, "XDG_STATE_HOME", os.path.join(".local", "state")) / "tallyd",
         )
 
     @property
@@ -184,7 +184,8 @@ def expand_home(path: str, environ: Mapping[str, str]) -> Path:
     return _home(environ) / path[2:] if path.startswith("~/") else Path(path)
 
 
-def _xdg(environ: Mapping[str, str], name: str, default: str) -> Path:
+def xdg_directory(environ: Mapping[str, str], name: str, default: str) -> Path:
+    """The base directory that a variable of XDG's names, or `default` below the home. Raises StateUnusable."""
     value = environ.get(name, "")
     return Path(value) if os.path.isabs(value) else _home(environ) / default
 

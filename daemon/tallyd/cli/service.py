@@ -6,7 +6,6 @@ undo it. Where there is no service manager they say so, and what works instead.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from tallyd import exits
@@ -17,6 +16,7 @@ from tallyd.cli.service_room import (
     end_on_demand,
     make_room,
     not_as_root_for_another,
+    recipe_here,
     supervisor_here,
     tell_of_this_shell,
 )
@@ -38,19 +38,12 @@ if TYPE_CHECKING:
 
 def install(arguments: argparse.Namespace) -> int:
     """Install the service, or bring an installed one up to date."""
-    from tallyd import __version__, lock, spool
+    from tallyd import __version__, lock
     from tallyd.files import make_directory
-    from tallyd.supervisor.recipe import recipe_for
 
     not_as_root_for_another()
     around = locate()
-    products = {*around.registry.products(), *spool.products_with_spool(around.paths)}
-    recipe = recipe_for(
-        around.paths,
-        os.environ,
-        is_on_demand=arguments.on_demand,
-        products=tuple(sorted(products)),
-    )
+    recipe = recipe_here(around, is_on_demand=arguments.on_demand)
     supervisor = supervisor_here()
     if supervisor is None:
         return exits.UNAVAILABLE

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tallyd.paths import Paths
     from tallyd.product import Surroundings
     from tallyd.supervisor import Supervisor
+    from tallyd.supervisor.recipe import Recipe
 
 _NO_MANAGER = "there is no service manager here (neither systemd for users nor launchd)."
 _NO_ANSWER = (
@@ -39,6 +40,17 @@ def not_as_root_for_another() -> None:
         raise NotAllowed(
             "tallyd runs as yourself, and this is root by sudo", "run it again without sudo"
         )
+
+
+def recipe_here(around: Surroundings, *, is_on_demand: bool) -> Recipe:
+    """The recipe of this tallyd, with every product that is known here. Raises BadRequest."""
+    from tallyd import spool
+    from tallyd.supervisor.recipe import recipe_for
+
+    products = {*around.registry.products(), *spool.products_with_spool(around.paths)}
+    return recipe_for(
+        around.paths, os.environ, is_on_demand=is_on_demand, products=tuple(sorted(products))
+    )
 
 
 def make_room(around: Surroundings, supervisor: Supervisor) -> None:

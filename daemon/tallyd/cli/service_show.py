@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tallyd import exits
 from tallyd.cli.here import locate
 from tallyd.cli.output import print_json, print_lines, say
-from tallyd.cli.service_room import supervisor_here
+from tallyd.cli.service_room import recipe_here, supervisor_here
 from tallyd.cli.service_words import supervision_json, supervision_text
 
 if TYPE_CHECKING:
@@ -57,16 +57,12 @@ def logs(arguments: argparse.Namespace) -> int:
 
 def print_files(arguments: argparse.Namespace) -> int:
     """Print the service files as they would be written."""
-    from tallyd import spool, supervisor
+    from tallyd import supervisor
     from tallyd.supervisor.launchd import Launchd
-    from tallyd.supervisor.recipe import recipe_for
     from tallyd.supervisor.systemd import Systemd
 
     around = locate()
-    products = {*around.registry.products(), *spool.products_with_spool(around.paths)}
-    recipe = recipe_for(
-        around.paths, os.environ, is_on_demand=arguments.on_demand, products=tuple(sorted(products))
-    )
+    recipe = recipe_here(around, is_on_demand=arguments.on_demand)
     chosen: Supervisor | None
     if arguments.systemd or arguments.launchd:
         chosen = Launchd(os.environ) if arguments.launchd else Systemd(os.environ)

@@ -69,7 +69,9 @@ async def run_intake(run: Run, bell: Doorbell, watcher: Watcher) -> None:
         if rule:
             life.leave(Ending(StopReason.REQUEST, f"every product is off ({rule})"))
         elif run.way.is_on_demand:
-            # What waits first: whatever comes after that look keeps the process (cli.run).
+            if await passes.in_thread(passes.is_wanted):
+                return
+            # Asked again after a look at what waits: whatever comes after it keeps the process (cli.run).
             left = await passes.in_thread(waiting, around)
             if not await passes.in_thread(passes.is_wanted):
                 life.leave(Ending(StopReason.IDLE, "no product is on", waiting=left))

@@ -7,10 +7,10 @@ the manager through `systemctl --user` alone. Nothing enables lingering.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallyd.contract.frozen import replace
+from tallyd.paths import xdg_directory
 from tallyd.supervisor import unit
 from tallyd.supervisor.steps import (
     Remove,
@@ -27,6 +27,7 @@ from tallyd.supervisor.unit_files import NAME, installed_in, unit_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tallyd.supervisor.recipe import Recipe
     from tallyd.supervisor.steps import Done, Step
@@ -49,10 +50,8 @@ class Systemd:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._directory = unit_directory(environ)
-        home = environ.get("HOME") or os.path.expanduser("~")
-        kept = environ.get("XDG_DATA_HOME", "")
-        base = Path(kept) if os.path.isabs(kept) else Path(home, ".local", "share")
-        self._stamp = base / "systemd" / "timers" / f"stamp-{unit.TIMER}"
+        kept = xdg_directory(environ, "XDG_DATA_HOME", ".local/share")
+        self._stamp = kept / "systemd" / "timers" / f"stamp-{unit.TIMER}"
 
     # --- what is asked ------------------------------------------------------------------------
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallyd.paths import xdg_directory
 from tallyd.supervisor import unit
 from tallyd.supervisor.steps import read_text
 from tallyd.supervisor.supervision import Installed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 NAME = "systemd"
 
 
 def unit_directory(environ: Mapping[str, str]) -> Path:
     """Where the user's own units lie."""
-    config = environ.get("XDG_CONFIG_HOME", "")
-    home = environ.get("HOME") or os.path.expanduser("~")
-    base = Path(config) if os.path.isabs(config) else Path(home, ".config")
-    return base / "systemd" / "user"
+    return xdg_directory(environ, "XDG_CONFIG_HOME", ".config") / "systemd" / "user"
 
 
 def installed_in(directory: Path) -> Installed | None:
