@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -58,24 +60,42 @@ def test_a_thousand_processes_with_one_count_each_give_one_row_with_a_thousand(h
 
 @pytest.mark.slow
 def test_a_daemon_killed_in_the_middle_of_a_merge_counts_everything_once(home):
-    """The kill falls somewhere into the merge of 3,000 files; wherever it does, the sums are right."""
+    """3,000 files are three merges; the kill falls between the removals that follow the second."""
     tallyd(home, "contract", "add", str(DEMO_CONTRACT))
     today = time.strftime("%Y-%m-%d", time.gmtime())
     files = [
         drop(home / "state", delta(day=today, counts=[tool_calls(count=1)]), at=time.time())
         for _ in range(3000)
     ]
-    new = files[0].parent
-    with daemon(home) as process:
-        wait_for(lambda: len(list(new.iterdir())) < len(files))
-        process.kill()
-        process.wait()
-    left = len(list(new.iterdir()))
+    removals = "unlink,unlinkat"
+    inject = f"inject={removals}:signal=KILL:when=1500"
+    killed = subprocess.run(
+        [
+            *(
+                need("strace"),
+                "-f",
+                "-qq",
+                "-o",
+                os.devnull,
+                "-e",
+                f"trace={removals}",
+                "-e",
+                inject,
+            ),
+            *(sys.executable, "-m", "tallyd", "run"),
+        ],
+        env=environ_of(home),
+        stderr=subprocess.DEVNULL,
+        timeout=120,
+        check=False,
+    )
+    left = len(list(files[0].parent.iterdir()))
 
     tallyd(home, "flush")
 
     (row,) = show(home)
-    assert (0 < left < 3000, row["measures"]["count"]) == (True, 3000)
+    assert (killed.returncode, 1000 < left < 2000) == (-signal.SIGKILL, True), left
+    assert row["measures"]["count"] == 3000
 
 
 @pytest.mark.slow
