@@ -127,6 +127,8 @@ SERVICE_COMMAND_S: Final = 120.0
 # launchd ends a daemon after 5 s, and refused a new one for about 5 s more (docs/decisions.md).
 SERVICE_SETTLE_S: Final = 20.0
 SERVICE_LOOK_S: Final = 0.1
+# How long one service command waits for another of this user's to end: twice the longest step of it.
+SERVICE_TURN_S: Final = 2 * SERVICE_COMMAND_S
 # An agent of ours is 1.5 KiB, and with a hundred products on demand 20.
 AGENT_MAX_BYTES: Final = 64 * 1024
 # How long a supervised start waits for a daemon on demand to leave: it looks once a minute.

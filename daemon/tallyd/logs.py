@@ -1,8 +1,8 @@
 """Log lines: key=value on stderr, one per change of state, never one per delta.
 
-Under systemd each line begins with its priority (`<6>`), which journald takes off again. A log that
-is a file, under launchd and on demand, is kept small here: nobody else would. Values are counts, ids,
-versions and reasons; the only paths are those of tallyd's own files, in a reason. Nothing of this is sent.
+In the journal each line has its priority. A log that is a file, under launchd and on demand, is kept small
+here: nobody else would. Values are counts, ids, versions and reasons; the only paths are those of tallyd's own
+files, in a reason. Nothing of this is sent.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tallyd import journal
 from tallyd.errors import refused
 from tallyd.files import NO_TRAPS
 from tallyd.limits import LOG_MAX_BYTES
@@ -30,12 +31,16 @@ _PRIORITIES = {
 
 
 class _Formatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_for_journal = journal.is_told()
+
     def format(self, record: logging.LogRecord) -> str:
         line = f"level={record.levelname.lower()} {record.getMessage()}"
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
-        if "JOURNAL_STREAM" in os.environ:
-            return f"<{_PRIORITIES.get(record.levelno, 6)}>{line}"
+        if self._is_for_journal:
+            return journal.marked(line, _PRIORITIES.get(record.levelno, journal.INFO))
         return f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S%z')} {line}"
 
 

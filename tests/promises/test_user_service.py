@@ -200,6 +200,42 @@ def test_a_reload_takes_up_the_settings_within_the_same_run(service):
     )
 
 
+def test_the_journal_has_each_line_once_with_its_priority_and_logs_shows_them(manager):
+    """A real journald, which takes the marks off again, and of which the user sees what is his own."""
+    manager.tallyd("service", "install")
+    pid = manager.pid()
+    manager.write(".config/tallyd/config.toml", "[daemon]\nwatch = 'maybe'\n")
+    manager.run("systemctl", "--user", "reload", "tallyd")
+    wait_for(lambda: any("settings_kept" in line for _, line in manager.journal()))
+    manager.tallyd("service", "stop")
+    wait_for(lambda: any("daemon_stopped" in line for _, line in manager.journal()))
+
+    told = [
+        (priority, *re.findall(r"^level=(\w+) action=(\w+)(?:.* (pid=\d+))?", line)[0])
+        for priority, line in manager.journal()
+        if re.search("action=(daemon_|settings_)", line)
+    ]
+    shown = manager.tallyd("service", "logs", "-n", "3")
+    assert told == [
+        ("6", "info", "daemon_started", f"pid={pid}"),
+        ("4", "warning", "settings_kept", ""),
+        ("6", "info", "daemon_stopped", f"pid={pid}"),
+    ]
+    assert f" tallyd[{pid}]: level=info action=daemon_stopped reason=signal uptime_s=" in shown
+
+
+def test_a_wrong_setting_is_an_error_in_the_journal_too(manager):
+    """It is told before there is any log."""
+    wrong = manager.write(".config/tallyd/config.toml", "[daemon]\nwatch = 'maybe'\n")
+    manager.ask_tallyd("service", "install")
+    wait_for(lambda: manager.journal("--priority=err"))
+
+    assert manager.journal("--priority=err")[0] == (
+        "3",
+        f"tallyd: {wrong}:2: daemon.watch: 'maybe' is neither true nor false; write true or false, unquoted",
+    )
+
+
 def test_the_sandbox_is_what_the_running_process_has(service):
     """Not what the unit says: what the kernel says of the process."""
     pid = service.pid()
@@ -485,6 +521,39 @@ def test_two_installs_at_once_leave_one_service(manager):
 
     assert code == 0, out + err
     assert manager.shown("ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "0"}
+
+
+def test_a_service_command_waits_for_another_one_of_the_user(manager):
+    waited = manager.home / "waited"
+    own = f"{sys.executable} -m tallyd service install"
+    script = (
+        f"exec 9<{manager.home}; flock 9; {own} 9<&- 2>{waited} & install=$!; "
+        f"until grep -q waits {waited}; do sleep 0.05; done; ls {manager.units}; exec 9<&-; wait $install"
+    )
+
+    code, out, _ = manager.ask("sh", "-c", script)
+
+    assert out.startswith(f"wrote {manager.units}/tallyd.service")
+    assert (code, waited.read_text(), manager.shown("ActiveState")) == (
+        0,
+        'waits for another "tallyd service" command …\n',
+        {"ActiveState": "active"},
+    )
+
+
+def test_commands_at_once_leave_a_whole_service_or_none(manager):
+    """Whichever is last, its work is not half undone by one that began before it."""
+    own = f"{sys.executable} -m tallyd service"
+    words = ("install", "uninstall", "install --on-demand", "restart", "uninstall", "install")
+    manager.ask("sh", "-c", " & ".join(f"{own} {one}" for one in words) + " & wait")
+
+    files = {one.name for one in manager.units.glob("*.*") if one.is_file()}
+    links = {one.name for one in manager.units.glob("*.wants/*")}
+    assert (files, links) in (
+        (set(), set()),
+        ({"tallyd.service"}, {"tallyd.service"}),
+        ({"tallyd.service", "tallyd.path", "tallyd.timer"}, {"tallyd.path", "tallyd.timer"}),
+    )
 
 
 def test_no_count_is_lost_or_doubled_whatever_is_done_to_the_service(manager):

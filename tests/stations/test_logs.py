@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -67,3 +68,17 @@ def test_whatever_stands_beside_a_log_does_not_stop_it_from_being_cut(tmp_path):
     _log(file, 9000)
 
     assert (file.stat().st_size <= LOG_MAX_BYTES, _numbers(file)[-1]) == (True, 8999)
+
+
+@pytest.mark.parametrize(("leads", "mark"), [(True, "<6>"), (False, "")])
+def test_only_a_stream_that_is_the_journal_s_gets_its_marks(tmp_path, leads, mark):
+    """A desktop's shells inherit the variable, and a unit may lead stderr into a file."""
+    code = "import logging; from tallyd import logs; logs.set_up('info'); logging.getLogger('tallyd.x').info('a\\nb')"
+    with (tmp_path / "stream").open("wb") as stream:
+        about = os.fstat(stream.fileno())
+        named = f"{about.st_dev}:{about.st_ino if leads else about.st_ino + 1}"
+        environ = {**os.environ, "JOURNAL_STREAM": named}
+        subprocess.run([sys.executable, "-c", code], env=environ, stderr=stream, check=True)
+
+    first, second = (tmp_path / "stream").read_text().splitlines()
+    assert (first.startswith(mark or "20"), second) == (True, f"{mark}b")

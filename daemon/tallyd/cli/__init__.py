@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from tallyd import exits
-from tallyd.cli.output import say
+from tallyd.cli.output import say_error
 from tallyd.contract.errors import ContractError
 from tallyd.errors import TallydError
 from tallyd.usage import parser
@@ -65,10 +65,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = getattr(import_module(f"tallyd.cli.{module}"), name)(arguments)
         sys.stdout.flush()
     except TallydError as error:
-        say(f"tallyd: {error}")
+        say_error(error)
         code = error.exit_code
     except ContractError as error:
-        say(f"tallyd: {error}")
+        say_error(error)
         code = exits.CONFIG
     except KeyboardInterrupt:
         code = exits.INTERRUPTED
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         # Not a file of ours, those are told by name: what was printed could not be written.
         _drop_output()
-        say(f"tallyd: the output cannot be written: {error.strerror}")
+        say_error(f"the output cannot be written: {error.strerror}")
         code = exits.OUTPUT
     sys.exit(code)
 

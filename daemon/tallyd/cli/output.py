@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from tallyd import journal
 from tallyd.terminal import encodable, printable
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ def print_bytes(content: bytes) -> None:
 def say(text: str, *, end: str = "\n") -> None:
     """What is not data."""
     print(_safe(text, sys.stderr), file=sys.stderr, end=end, flush=True)
+
+
+def say_error(error: object) -> None:
+    """Why a command ends without having done what it is for."""
+    text = f"tallyd: {error}"
+    say(journal.marked(text, journal.ERROR) if journal.is_told() else text)
 
 
 def _safe(text: str, stream: TextIO) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tallyd import exits
 from tallyd.cli.here import ask_daemon, locate
-from tallyd.cli.output import leave, print_json, print_lines, say
+from tallyd.cli.output import leave, print_json, print_lines, say_error
 from tallyd.errors import AlreadyRunning, StateDamaged, StateMoved, TallydError, find
 from tallyd.limits import DAMAGE_PAUSE_S, START_EXTEND_S
 from tallyd.notify import Notifier
@@ -196,7 +196,7 @@ def _refuse(problem: TallydError, *, is_agent: bool) -> int:
     if not is_agent:
         raise problem
     # launchd starts again whatever did not end with 0, and knows no codes to except.
-    say(f"tallyd: {problem}")
+    say_error(problem)
     return 0
 
 

@@ -6,6 +6,7 @@ undo it. Where there is no service manager they say so, and what works instead.
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING
 
 from tallyd import exits
@@ -36,6 +37,22 @@ if TYPE_CHECKING:
     from tallyd.supervisor.steps import Step
 
 
+def _in_turn(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """A command that changes something waits for another one that does."""
+
+    @wraps(command)
+    def alone(arguments: argparse.Namespace) -> int:
+        from tallyd.supervisor.turn import turn
+
+        if arguments.dry_run:
+            return command(arguments)
+        with turn(say):
+            return command(arguments)
+
+    return alone
+
+
+@_in_turn
 def install(arguments: argparse.Namespace) -> int:
     """Install the service, or bring an installed one up to date."""
     from tallyd import __version__, lock
@@ -73,6 +90,7 @@ def install(arguments: argparse.Namespace) -> int:
     )
 
 
+@_in_turn
 def uninstall(arguments: argparse.Namespace) -> int:
     """Take the service away; with `--purge` what tallyd keeps, too."""
     from tallyd import lock
@@ -111,6 +129,7 @@ def uninstall(arguments: argparse.Namespace) -> int:
     )
 
 
+@_in_turn
 def start(arguments: argparse.Namespace) -> int:
     """Start what is installed; or, where nothing is, let hosts start daemons again."""
     around = locate()
@@ -123,6 +142,7 @@ def start(arguments: argparse.Namespace) -> int:
     return _act(arguments, lambda one: one.start(), undo="tallyd service stop", starts=True)
 
 
+@_in_turn
 def stop(arguments: argparse.Namespace) -> int:
     """Stop it, and what a host started, until the next login or until it is started again."""
     from tallyd.files import replace_file
@@ -143,6 +163,7 @@ def stop(arguments: argparse.Namespace) -> int:
     )
 
 
+@_in_turn
 def restart(arguments: argparse.Namespace) -> int:
     """Stop it and start it."""
     return _act(arguments, lambda one: one.restart(), undo="", starts=True)

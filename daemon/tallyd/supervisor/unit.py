@@ -9,7 +9,6 @@ configuration directory.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,6 +119,8 @@ NotifyAccess=main
 ExecStart={" ".join(_word(one) for one in run)}
 ExecReload=kill -HUP $MAINPID
 WorkingDirectory=/
+# In the journal it is called so, and not by its interpreter.
+SyslogIdentifier=tallyd
 {told}Restart=on-failure
 RestartSec=15
 # Wrong usage, a setting is wrong: starting again would not mend it.
@@ -195,7 +196,7 @@ def command_of(text: str) -> list[str]:
     """The words of the ExecStart of a unit that we rendered; none of another text."""
     for line in text.splitlines():
         if line.startswith("ExecStart="):
-            return list(_words(line.partition("=")[2]))
+            return [one.replace("$$", "$") for one in _words(line.partition("=")[2])]
     return []
 
 
@@ -207,11 +208,13 @@ def watched_by(text: str) -> list[str]:
 
 def environ_of(text: str) -> list[tuple[str, str]]:
     """What a unit of ours tells the daemon's environment: names and values."""
-    told = re.findall(r'^Environment="?(\w+)=(.*?)"?$', text, re.MULTILINE)
-    return [(name, value.replace("%%", "%")) for name, value in told]
+    told = (line for line in text.splitlines() if line.startswith("Environment="))
+    pairs = (word.partition("=") for line in told for word in _words(line.partition("=")[2]))
+    return [(name, value) for name, _, value in pairs]
 
 
 def _words(line: str) -> Iterable[str]:
+    """Split as systemd.syntax(7) has it, as far as `_quoted` goes."""
     word, is_quoted, is_escaped, is_begun = "", False, False, False
     for one in line:
         if is_escaped:
@@ -222,9 +225,9 @@ def _words(line: str) -> Iterable[str]:
             is_quoted, is_begun = not is_quoted, True
         elif one == " " and not is_quoted:
             if word or is_begun:
-                yield word.replace("%%", "%").replace("$$", "$")
+                yield word.replace("%%", "%")
             word, is_begun = "", False
         else:
             word += one
     if word or is_begun:
-        yield word.replace("%%", "%").replace("$$", "$")
+        yield word.replace("%%", "%")
