@@ -218,7 +218,7 @@ def test_the_journal_has_each_line_once_with_its_priority_and_logs_shows_them(ma
     shown = manager.tallyd("service", "logs", "-n", "3")
     assert told == [
         ("6", "info", "daemon_started", f"pid={pid}"),
-        ("4", "warning", "settings_kept", ""),
+        ("3", "error", "settings_kept", ""),
         ("6", "info", "daemon_stopped", f"pid={pid}"),
     ]
     assert f" tallyd[{pid}]: level=info action=daemon_stopped reason=signal uptime_s=" in shown
