@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,14 @@ from support.clock import FakeClock
 from support.hosts import clients
 from support.pipeline import Pipeline
 from tallyd_client import Client
+
+
+def pytest_configure() -> None:
+    """Let the processes of the tests hear what whoever started the tests (nohup, a script's "&") ignores."""
+    for name in ("SIGHUP", "SIGINT"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
