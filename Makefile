@@ -23,7 +23,7 @@ help:
 	@echo "make thorough      try every property with all its examples"
 	@echo "make fuzz          look for inputs that break a reader, SECONDS=60 each (Linux on x86-64)"
 	@echo "make units         write the service files of systemd/ anew"
-	@echo "make test-release  the service under another Debian's systemd (RELEASE=trixie; needs root)"
+	@echo "make test-release  the service under another Debian's systemd (RELEASE=trixie; bullseye; bookworm-backports; root)"
 	@echo "make bench         every promise about cost, beside its floor: one table (4 minutes)"
 	@echo "make bench-peers   the same, with other libraries installed beside"
 	@echo "make bench-docs    bench-peers and incident, written into the documents with their pictures"
@@ -68,18 +68,26 @@ thorough: $(VENV)/.dev
 units: $(VENV)/.dev
 	@PYTHONPATH=tests $(PYTHON) -m support.service_files
 
-# The service under the systemd of another Debian release, whose system is put into .systems/ (root, debootstrap).
+# The service under the systemd of another Debian release (root, mmdebstrap). A newer release is put into .systems/ as
+# a whole; of an older one, whose C library our Python cannot use, the user manager alone, with its libraries.
 RELEASE := trixie
+OLDER := bullseye bookworm-backports
+MANAGER_IS := $(if $(filter $(RELEASE),$(OLDER)),OF,ROOT)
 test-release: $(VENV)/.dev .systems/$(RELEASE)/.done
-	@TALLYD_MANAGER_ROOT=$(CURDIR)/.systems/$(RELEASE) $(PYTHON) -m pytest -n 2 tests/promises/test_user_service.py $(ARGS)
+	@TALLYD_MANAGER_$(MANAGER_IS)=$(CURDIR)/.systems/$(RELEASE) $(PYTHON) -m pytest -n 2 tests/promises/test_user_service.py $(ARGS)
 
-# Its own Python brings along what ours links with.
+MIRROR = $(shell awk '/^URIs:/ { print $$2; exit }' /etc/apt/sources.list.d/debian.sources)
+BASE = $(RELEASE:-backports=)
+# A newer release's Python brings along what ours links with.
+INCLUDE_ROOT := systemd,dbus,dbus-user-session,procps,util-linux,python3
+INCLUDE_OF = $(if $(filter $(BASE),$(RELEASE)),systemd,$(subst $() ,$(COMMA),$(patsubst %,%/$(RELEASE),systemd libsystemd0 libsystemd-shared)))
+COMMA := ,
 .systems/$(RELEASE)/.done:
 	@mkdir -p .systems && rm -rf $(@D)
-	@echo "putting $(RELEASE) into $(@D) (a minute or two, once)"
-	@debootstrap --variant=minbase --include=systemd,dbus,dbus-user-session,procps,util-linux,python3 \
-	  $(RELEASE) $(@D) "$$(awk '/^URIs:/ { print $$2; exit }' /etc/apt/sources.list.d/debian.sources)" > .systems/$(RELEASE).log 2>&1 \
-	  || { tail -3 .systems/$(RELEASE).log >&2; exit 1; }
+	@echo "putting the systemd of $(RELEASE) into $(@D) (half a minute, once)"
+	@mmdebstrap --mode=root --variant=$(if $(filter OF,$(MANAGER_IS)),extract,minbase) --include=$(INCLUDE_$(MANAGER_IS)) \
+	  $(BASE) $(@D) "deb $(MIRROR) $(BASE) main" $(if $(filter $(BASE),$(RELEASE)),,"deb $(MIRROR) $(RELEASE) main") \
+	  > .systems/$(RELEASE).log 2>&1 || { tail -3 .systems/$(RELEASE).log >&2; exit 1; }
 	@touch $@
 
 # Every reader of what others may write, guided by what each input reached; .fuzz keeps what was found.

@@ -405,7 +405,7 @@ def test_a_service_waits_for_whoever_holds_the_lock_and_then_runs(manager):
 
 
 def test_state_behind_a_link_and_outside_the_home_can_be_written_by_the_service(manager):
-    elsewhere = Path(tempfile.mkdtemp(prefix="tallyd-elsewhere-", dir="/var/tmp"))
+    elsewhere = Path(tempfile.mkdtemp(prefix="tallyd-elsewhere-", dir="/tmp"))
     try:
         os.chown(elsewhere, manager.uid, manager.uid)
         (manager.home / ".local").mkdir(exist_ok=True)
@@ -534,9 +534,9 @@ def test_a_service_command_waits_for_another_one_of_the_user(manager):
     code, out, _ = manager.ask("sh", "-c", script)
 
     assert out.startswith(f"wrote {manager.units}/tallyd.service")
-    assert (code, waited.read_text(), manager.shown("ActiveState")) == (
+    assert (code, waited.read_text().splitlines()[0], manager.shown("ActiveState")) == (
         0,
-        'waits for another "tallyd service" command …\n',
+        'waits for another "tallyd service" command …',
         {"ActiveState": "active"},
     )
 

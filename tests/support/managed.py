@@ -156,8 +156,9 @@ def user_manager(*, as_root: bool = False) -> Iterator[Manager]:
     os.chown(home, uid, uid)
     environ = {key: value for key, value in os.environ.items() if not _is_cleared(key)}
     environ |= {"MANAGER_HOME": str(home), "MANAGER_UID": str(uid)}
-    # Another system's root, with another systemd in it: `make test-release`.
+    # `make test-release`: another system's root, with another systemd in it, or another manager alone.
     other = os.environ.get("TALLYD_MANAGER_ROOT", "")
+    environ |= {"MANAGER_OF": os.environ.get("TALLYD_MANAGER_OF", "")}
     if other:
         environ |= {"MANAGER_ROOT": other, "MANAGER_SEES": ":".join([*_needed(), str(home)])}
     elif uid:
