@@ -181,16 +181,17 @@ def _machine_policy(environ: Mapping[str, str]) -> Path:
 
 def expand_home(path: str, environ: Mapping[str, str]) -> Path:
     """`path` with a leading `~/` replaced by the user's home. Raises StateUnusable without one."""
-    return _home(environ) / path[2:] if path.startswith("~/") else Path(path)
+    return home_of(environ) / path[2:] if path.startswith("~/") else Path(path)
 
 
 def xdg_directory(environ: Mapping[str, str], name: str, default: str) -> Path:
     """The base directory that a variable of XDG's names, or `default` below the home. Raises StateUnusable."""
     value = environ.get(name, "")
-    return Path(value) if os.path.isabs(value) else _home(environ) / default
+    return Path(value) if os.path.isabs(value) else home_of(environ) / default
 
 
-def _home(environ: Mapping[str, str]) -> Path:
+def home_of(environ: Mapping[str, str]) -> Path:
+    """The user's home. Raises StateUnusable without one."""
     home = environ.get("HOME" if os.name != "nt" else "USERPROFILE", "") or os.path.expanduser("~")
     if not os.path.isabs(home):
         raise StateUnusable(

@@ -13,16 +13,17 @@ import os
 import re
 import stat
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallyd.errors import refused
 from tallyd.files import NO_TRAPS
 from tallyd.limits import AGENT_MAX_BYTES
+from tallyd.paths import home_of
 from tallyd.supervisor.supervision import Installed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tallyd.supervisor.recipe import Recipe
 
@@ -153,8 +154,8 @@ def is_for_desktop(keys: dict[str, object]) -> bool:
 
 
 def directory(environ: Mapping[str, str]) -> Path:
-    """Where the user's own agents lie."""
-    return Path(environ.get("HOME") or os.path.expanduser("~"), "Library", "LaunchAgents")
+    """Where the user's own agents lie. Raises StateUnusable without a home."""
+    return home_of(environ) / "Library" / "LaunchAgents"
 
 
 def installed_in(where: Path) -> Installed | None:

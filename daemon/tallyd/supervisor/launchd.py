@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallyd.contract.frozen import replace
+from tallyd.paths import home_of
 from tallyd.supervisor import agent, launchctl
 from tallyd.supervisor.launchctl import Refusal
 from tallyd.supervisor.steps import Remove, Run, ServiceRefused, Write, has_program, run_command
@@ -50,7 +51,7 @@ class Launchd:
     name = agent.SUPERVISOR
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._home = Path(environ.get("HOME") or os.path.expanduser("~"))
+        self._home = home_of(environ)
         self._file = agent.directory(environ) / agent.FILE
 
     # --- what is asked ------------------------------------------------------------------------

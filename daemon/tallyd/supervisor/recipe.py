@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tallyd import installation
 from tallyd.contract.frozen import Frozen
 from tallyd.errors import BadRequest
+from tallyd.paths import home_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +76,7 @@ def recipe_for(
             'install it: "uv tool install tallyd" (or "pipx install tallyd"), then "tallyd service install"',
         )
     told = tuple((name, environ[name]) for name in _TOLD if os.path.isabs(environ.get(name, "")))
-    home = Path(environ.get("HOME") or os.path.expanduser("~"))
+    home = home_of(environ)
     made = Recipe(
         installation.command(),
         told,

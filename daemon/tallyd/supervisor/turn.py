@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tallyd.errors import AlreadyRunning
+from tallyd.errors import AlreadyRunning, StateUnusable
 from tallyd.limits import SERVICE_LOOK_S, SERVICE_TURN_S
+from tallyd.paths import home_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ def turn(tell: Callable[[str], None]) -> Iterator[None]:
     try:
         import fcntl  # noqa: PLC0415 - not on Windows, where there is no service manager either
 
-        descriptor = os.open(Path.home(), os.O_RDONLY | os.O_CLOEXEC)
-    except (ImportError, OSError, RuntimeError):
+        descriptor = os.open(home_of(os.environ), os.O_RDONLY | os.O_CLOEXEC)
+    except (ImportError, OSError, StateUnusable):
         yield
         return
     try:
