@@ -50,6 +50,10 @@ def is_newer(version: str, other: str) -> bool:
 def ask_for_service(paths: Paths) -> None:
     """Ask a daemon on demand to leave, for a service manager starts one that stays. Raises StateUnusable."""
     replace_file(paths.handover, json.dumps({"version": SERVICE}).encode("ascii"))
+    # It reads that whenever something comes to where requests come.
+    bell = paths.flush_requests / ".ask"
+    replace_file(bell, b"")
+    _remove(bell)
 
 
 def asked(paths: Paths, version: str) -> Asked | None:

@@ -109,6 +109,9 @@ ENVELOPES_MAX_ROWS: Final = 1000
 HEARTBEAT_INTERVAL_S: Final = 60.0
 # A holder of the lock that left out four beats hangs, or its disk refuses even those.
 SILENT_AFTER_S: Final = 300.0
+# Drops that waited for so long beside a service on demand did not start it: its path unit, which starts it
+# within a second, does not watch, or was not told of that product.
+WAITED_LONG_S: Final = 3600.0
 # A duty that took no step of its round for so long hangs: the longest piece of work is a merge of 1 MiB
 # or a request's timeout, of 30 s at most.
 STUCK_AFTER_S: Final = 120.0

@@ -67,7 +67,11 @@ def _remove(place: Path) -> None:
     """Remove a directory with all in it, or whatever else stands there; never what a link leads to."""
     try:
         if stat.S_ISDIR(os.lstat(place).st_mode):
-            shutil.rmtree(place)
+            # Under another name first: tools go on to drop, and a directory that fills cannot be removed.
+            aside = place.with_name(f".{place.name}.purged")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(place, aside)
+            shutil.rmtree(aside)
         else:
             # A pipe, too, which would hold whoever opened it.
             os.unlink(place)

@@ -55,8 +55,12 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
             around.registry.get(product)
     service, broken = _service(around)
     all_off = policy.all_forbidden_by(paths, around.environ) or None
+    daemon = _daemon(running, paths, now, product)
     if running is not None:
         found += symptoms.of_the_daemon(paths, now)
+    if daemon["rss_bytes"] is not None:
+        # It is known to be that process.
+        found += symptoms.of_its_environment(daemon["pid"], around.environ)
     code, last_stop = exits.DONE, None
     try:
         store = open_store_for_reading(paths)
@@ -80,24 +84,22 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
     if code == exits.DONE and running is None:
         code = exits.NOT_RUNNING if is_set_up else exits.NEVER_SET_UP
     found += symptoms.of_the_settings(paths)
-    is_missed = service["mode"] == "resident" and not service["stopped"] and not all_off
-    if is_missed and holder is None and not broken:
-        broken = f'{service["file"]} is there, and nothing runs; "tallyd service start", or see "tallyd service logs"'
     if broken:
         found.append(Symptom("service", "", broken))
-    aside = damage.last(paths)
-    report: dict[str, Any] = {
+    elif holder is None and not service["stopped"] and not all_off:
+        found += _missed(service, products)
+    report = {
         "schema_version": SCHEMA_VERSION,
         "at": instant(now),
         "health": "",
         "state": str(paths.state),
         "config": str(paths.config),
-        "daemon": _daemon(running, paths, now, product),
+        "daemon": daemon,
         "all_off": all_off,
         "service": service,
         "last_stop": last_stop,
         "problems": [one.as_dict() for one in dict.fromkeys(found)],
-        "last_damage": aside and {"at": instant(aside[0]), "kept": str(aside[1])},
+        "last_damage": _damage(paths),
         "products": products,
         "unregistered": sorted(set(dropping) - set(names)),
     }
@@ -164,6 +166,9 @@ def _service(around: Surroundings) -> tuple[dict[str, Any], str]:
         installed = supervisor.installed(around.environ)
     except StateUnusable as error:
         problem = str(error)
+    if installed is not None and installed.told_otherwise(around.environ):
+        # There is one service per user, and this one is another home's.
+        installed = None
     if installed is not None and installed.problem:
         problem = f'{installed.problem}; install tallyd again, then: "tallyd service install"'
     told = {
@@ -174,6 +179,21 @@ def _service(around: Surroundings) -> tuple[dict[str, Any], str]:
         "stopped": os.path.exists(around.paths.stopped),
     }
     return told, problem
+
+
+def _missed(service: dict[str, Any], products: dict[str, dict[str, Any]]) -> list[Symptom]:
+    """What the service should have done, where nothing runs."""
+    if service["mode"] == "on-demand":
+        return symptoms.of_waiting(products)
+    if service["mode"] == "resident":
+        why = f'{service["file"]} is there, and nothing runs; "tallyd service start", or see "tallyd service logs"'
+        return [Symptom("service", "", why)]
+    return []
+
+
+def _damage(paths: Paths) -> dict[str, Any] | None:
+    aside = damage.last(paths)
+    return aside and {"at": instant(aside[0]), "kept": str(aside[1])}
 
 
 def _uptime_s(holder: Holder, beat_at: float, now: float) -> float:

@@ -8,17 +8,17 @@ says what to do. Changes nothing.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tallyd import lock, runs, spool
 from tallyd.contract.days import calendar_instant
 from tallyd.contract.frozen import Frozen
 from tallyd.errors import SettingsError
-from tallyd.limits import FULL_BELOW_BYTES, SILENT_AFTER_S
+from tallyd.limits import FULL_BELOW_BYTES, SILENT_AFTER_S, WAITED_LONG_S
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from tallyd.lock import Holder
     from tallyd.paths import Paths
@@ -47,6 +47,42 @@ def of_the_daemon(paths: Paths, now: float) -> list[Symptom]:
         return []
     why = f"has given no sign for {silent_s:.0f} s; look at that disk, then restart tallyd"
     return [Symptom("daemon", "", why)]
+
+
+def of_its_environment(pid: int, here: Mapping[str, str]) -> list[Symptom]:
+    """A running daemon to which its environment says no, where this shell's does not: it sees it alone.
+
+    Told where the system shows it, as Linux does; `tallyd doctor` compares all of it, product by product.
+    """
+    name = "DO_NOT_TRACK"
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            told = dict(one.partition(b"=")[::2] for one in file.read().split(b"\0"))
+    except OSError:
+        return []
+    value = os.fsdecode(told.get(name.encode("ascii"), b"")).strip()
+    if value.lower() in ("", "0", "false") or here.get(name, "").strip():
+        return []
+    why = (
+        f"was started with {name}={value}: what heeds that is off for it, and what tools drop is deleted;"
+        f" start it without, or say so for good: tallyd off --all"
+    )
+    return [Symptom("daemon", "", why)]
+
+
+def of_waiting(products: Mapping[str, Any]) -> list[Symptom]:
+    """Of a report's products, without a daemon: drops for which the service on demand was not started."""
+    found = []
+    for name, one in products.items():
+        is_on = one["consent"] is not None and one["consent"]["state"] == "on"
+        oldest_s = (one["ages"] or {}).get("spool", {}).get("oldest_s") if is_on else None
+        if oldest_s is not None and oldest_s > WAITED_LONG_S:
+            why = (
+                "drops wait for over an hour, and nothing was started for them;"
+                ' merge them: "tallyd service start"; see why: "tallyd service status"'
+            )
+            found.append(Symptom("service", name, why))
+    return found
 
 
 def of_the_runs(

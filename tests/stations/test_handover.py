@@ -149,7 +149,7 @@ def test_a_service_that_asks_has_no_program_to_become(paths: Paths):
 
     assert asked is not None
     assert (asked.version, asked.command, instead) == (handover.SERVICE, (), None)
-    assert os.listdir(paths.state) == []
+    assert [*paths.state.rglob("*")] == [paths.flush_requests]
 
 
 def test_a_program_that_was_tried_and_never_settled_keeps_nothing_from_running(

@@ -13,7 +13,6 @@ from tallyd.limits import START_LOOK_S, STUCK_AFTER_S
 from tallyd.notify import Notifier
 from tallyd.runs import StopReason
 from tallyd.service.life import Ending, Life
-from tallyd.troubles import Troubles
 
 _IDLE = Ending(StopReason.IDLE, "idle")
 
@@ -53,7 +52,7 @@ def heard(tmp_path: Path) -> Iterator[_Heard]:
 @pytest.fixture
 def life(tmp_path: Path, clock: FakeClock, heard: _Heard) -> Life:
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "180000000"}
-    made = Life(clock, Notifier(environ), Troubles(clock))
+    made = Life(clock, Notifier(environ), lambda _: None)
     made.scope = _Scope()  # type: ignore[assignment]  # all that is asked of it
     return made
 
@@ -113,6 +112,21 @@ def test_a_duty_that_waits_for_another_does_not_hang_and_that_other_may(life, cl
         patted.append("WATCHDOG=1" in heard.words)
 
     assert patted == [True, False]
+
+
+def test_what_goes_wrong_is_in_the_status_line_at_once_and_gone_as_soon(life, heard):
+    life.scanned(1, 0)
+    heard.words  # noqa: B018 - READY
+    life.troubles.met("intake", "", "a full disk")
+    wrong = heard.words
+    life.troubles.over("intake")
+    well = heard.words
+
+    start = "STATUS=1 product, 0 deltas merged since the start"
+    assert (wrong, well) == (
+        [f"{start}, 1 wrong (tallyd status says what)"],
+        [f"{start}, nothing wrong"],
+    )
 
 
 def test_a_start_is_extended_until_the_first_scan_is_done(life, heard):

@@ -56,15 +56,20 @@ def run(arguments: argparse.Namespace) -> int:
     logs.set_up(chosen.log_level, log_file)
     os.umask(0o077)
     way = Way(is_on_demand=arguments.on_demand, is_supervised=is_supervised)
-    try:
-        if is_supervised:
-            _take_over(around.paths)
-        _serve(around, chosen, SystemClock(), arguments.began, way, _words(arguments))
-    except AlreadyRunning as problem:
-        if way.is_on_demand:
-            # Somebody else was started first, as somebody always is.
-            leave(0)
-        return _refuse(problem, is_agent=arguments.agent)
+    began = arguments.began
+    while True:
+        try:
+            if is_supervised:
+                began = _take_over(around.paths) or began
+            _serve(around, chosen, SystemClock(), began, way, _words(arguments))
+        except AlreadyRunning:
+            if is_supervised:
+                # Somebody took the lock between the look and the taking.
+                continue
+            if way.is_on_demand:
+                # Somebody else was started first, as somebody always is.
+                leave(0)
+            raise
 
 
 def _serve(
@@ -130,7 +135,10 @@ def _detach() -> None:
     # Its own session where it has none yet: a terminal's interrupt is not for us.
     with suppress(OSError, AttributeError):
         os.setsid()
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    if nothing > 2:
+        os.close(nothing)
 
 
 def _defer_to_newer(paths: Paths, words: Sequence[str]) -> None:
@@ -158,21 +166,27 @@ def _words(arguments: argparse.Namespace) -> list[str]:
     return ["run", "--on-demand", *log]
 
 
-def _take_over(paths: Paths) -> None:
+def _take_over(paths: Paths) -> float | None:
     """Wait until nobody holds the lock: the daemon that a service manager starts is the one that stays.
 
-    One that a host started is asked to make room; a flush, and what runs in a terminal, end by
-    themselves. To give up would leave this user without a service until the next login.
+    One that a host started is asked to make room, and the next start is claimed, so that no host starts
+    another; a flush, and what runs in a terminal, end by themselves. To give up would leave this user
+    without a service until the next login. When the wait was over, in monotonic seconds: a run begins
+    then; None where there was none.
     """
     from tallyd import handover, lock
 
     notifier = Notifier(os.environ)
+    has_waited = False
     while (holder := lock.current_holder(paths)) is not None:
+        has_waited = True
         notifier.extend_start(START_EXTEND_S)
         notifier.status(f"waits for {holder.in_words}")
         if holder.way == lock.ON_DEMAND:
             handover.ask_for_service(paths)
+            handover.announce(paths)
         time.sleep(_LOOK_S)
+    return time.monotonic() if has_waited else None
 
 
 def _log_file(arguments: argparse.Namespace, paths: Paths, *, is_supervised: bool) -> Path | None:

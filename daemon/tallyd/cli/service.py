@@ -6,6 +6,7 @@ undo it. Where there is no service manager they say so, and what works instead.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from tallyd.cli.output import print_json, print_lines, say
 from tallyd.cli.service_room import (
     allow_start,
     end_on_demand,
+    forbid_start,
     make_room,
+    need_this_home,
     not_as_root_for_another,
     recipe_here,
     supervisor_here,
@@ -57,6 +60,7 @@ def install(arguments: argparse.Namespace) -> int:
     """Install the service, or bring an installed one up to date."""
     from tallyd import __version__, lock
     from tallyd.files import make_directory
+    from tallyd.store import refuse_newer
 
     not_as_root_for_another()
     around = locate()
@@ -65,6 +69,14 @@ def install(arguments: argparse.Namespace) -> int:
     if supervisor is None:
         return exits.UNAVAILABLE
     recipe = supervisor.suited(recipe)
+    # A service of this version could not start.
+    refuse_newer(around.paths)
+    before = supervisor.installed()
+    if before is not None and (differing := before.told_otherwise(around.environ)):
+        words = ", ".join(
+            f"{name}={there or '(not set)'}" for name, (_, there) in differing.items()
+        )
+        say(f"note: until now the service was another home's ({words}), which has none from now on")
     holder = lock.current_holder(around.paths)
     is_outdated = holder is not None and holder.version != __version__
     start = not arguments.no_start
@@ -105,7 +117,11 @@ def uninstall(arguments: argparse.Namespace) -> int:
         if end_on_demand(around.paths):
             say("ended the daemon that a tool had started")
     if arguments.purge:
-        lines = _purge(around, dry_run=arguments.dry_run)
+        try:
+            lines = _purge(around, dry_run=arguments.dry_run)
+        except TallydError:
+            _tell_done(done)
+            raise
     holder = lock.current_holder(around.paths)
     if holder is not None and not arguments.dry_run and not arguments.purge:
         why = (
@@ -139,25 +155,33 @@ def start(arguments: argparse.Namespace) -> int:
             allow_start(around.paths)
         after = ["a tool may start a daemon again"]
         return _report(None, [], arguments, undo="", after=after, is_quiet=True)
-    return _act(arguments, lambda one: one.start(), undo="tallyd service stop", starts=True)
+    return _act(arguments, lambda one: one.start(), undo="tallyd service stop")
 
 
 @_in_turn
 def stop(arguments: argparse.Namespace) -> int:
     """Stop it, and what a host started, until the next login or until it is started again."""
-    from tallyd.files import replace_file
-
     around = locate()
     supervisor = supervisor_here(is_quiet=True)
-    is_installed = supervisor is not None and supervisor.installed() is not None
-    plan = supervisor.stop() if supervisor is not None and is_installed else []
-    done = _carry_out(supervisor, plan, arguments) if supervisor is not None else []
+    plan: list[Step] = []
+    if supervisor is not None and (installed := supervisor.installed()) is not None:
+        need_this_home(installed, around.environ)
+        plan = supervisor.stop()
     after = ['no tool starts a daemon meanwhile; to take it back: "tallyd service start"']
     if not arguments.dry_run:
-        # Hosts that start daemons by themselves are to hear it first.
-        replace_file(around.paths.stopped, b"")
-        if end_on_demand(around.paths):
-            after.insert(0, "ended the daemon that a tool had started")
+        # First, so that a daemon that a host starts just now hears it. A disk that refuses it says so below.
+        with suppress(TallydError):
+            forbid_start(around.paths)
+    done = _carry_out(supervisor, plan, arguments) if supervisor is not None else []
+    if not arguments.dry_run:
+        try:
+            # And now, for a service that was being started has taken it back.
+            forbid_start(around.paths)
+            if end_on_demand(around.paths):
+                after.insert(0, "ended the daemon that a tool had started")
+        except TallydError:
+            _tell_done(done)
+            raise
     return _report(
         supervisor, done, arguments, undo="tallyd service start", after=after, is_quiet=True
     )
@@ -166,7 +190,7 @@ def stop(arguments: argparse.Namespace) -> int:
 @_in_turn
 def restart(arguments: argparse.Namespace) -> int:
     """Stop it and start it."""
-    return _act(arguments, lambda one: one.restart(), undo="", starts=True)
+    return _act(arguments, lambda one: one.restart(), undo="")
 
 
 def _act(
@@ -174,14 +198,16 @@ def _act(
     plan: Callable[[Supervisor], list[Step]],
     *,
     undo: str,
-    starts: bool = False,
 ) -> int:
     supervisor = supervisor_here()
     if supervisor is None:
         return exits.UNAVAILABLE
+    around = locate()
+    installed = supervisor.installed()
+    if installed is not None:
+        need_this_home(installed, around.environ)
     steps = plan(supervisor)
-    if starts and not arguments.dry_run:
-        around = locate()
+    if not arguments.dry_run:
         allow_start(around.paths)
         make_room(around, supervisor)
         tell_of_this_shell(around)
@@ -201,12 +227,17 @@ def _carry_out(
     try:
         carry_out(plan, supervisor.explain, done.append)
     except TallydError:
-        for step in done:
-            say(step_words(step, will=False))
+        _tell_done(done)
         if done:
             say('undo: "tallyd service uninstall"')
         raise
     return done
+
+
+def _tell_done(done: Sequence[Step]) -> None:
+    """Before an error: what was done all the same."""
+    for step in done:
+        say(step_words(step, will=False))
 
 
 def _report(

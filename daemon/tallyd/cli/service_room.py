@@ -13,10 +13,13 @@ from tallyd.errors import AlreadyRunning, NotAllowed
 from tallyd.limits import TAKE_OVER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tallyd.paths import Paths
     from tallyd.product import Surroundings
     from tallyd.supervisor import Supervisor
     from tallyd.supervisor.recipe import Recipe
+    from tallyd.supervisor.supervision import Installed
 
 _NO_MANAGER = "there is no service manager here (neither systemd for users nor launchd)."
 _NO_ANSWER = (
@@ -58,8 +61,10 @@ def make_room(around: Surroundings, supervisor: Supervisor) -> None:
 
     Raises AlreadyRunning.
     """
-    from tallyd import lock
+    from tallyd import handover, lock
 
+    # No host starts another one from now on.
+    handover.announce(around.paths)
     holder = lock.current_holder(around.paths)
     if holder is None or holder.pid == supervisor.look().pid or holder.way == lock.SERVICE:
         return
@@ -89,6 +94,30 @@ def end_on_demand(paths: Paths) -> bool:
                 os.kill(holder.pid, signal.SIGTERM)
         time.sleep(_LOOK_S)
     return has_told
+
+
+def forbid_start(paths: Paths) -> None:
+    """Let no host start a daemon until `allow_start`. Raises StateUnusable."""
+    from tallyd import reserve
+    from tallyd.files import replace_file
+
+    reserve.insist(paths, lambda: replace_file(paths.stopped, b""))
+
+
+def need_this_home(installed: Installed, environ: Mapping[str, str]) -> None:
+    """Keep a command of one home from starting or stopping the service of another. Raises ServiceRefused."""
+    from tallyd.supervisor.steps import ServiceRefused
+
+    differing = installed.told_otherwise(environ)
+    if differing:
+        words = ", ".join(
+            f"{name}={there}" if there else f"{name} not set"
+            for name, (_, there) in differing.items()
+        )
+        raise ServiceRefused(
+            f"the installed service is another home's: {words}",
+            'say it there; or "tallyd service install" here, for this one',
+        )
 
 
 def allow_start(paths: Paths) -> None:

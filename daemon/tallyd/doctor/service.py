@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from tallyd.supervisor.supervision import Installed
 
 _LINGER = "/var/lib/systemd/linger"
-# What a shell says of where things lie, and a service must be told (`supervisor.recipe`).
-_TOLD = ("TALLYD_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "TALLYD_POLICY_FILE")
 _AGAIN = "tallyd service install"
 
 
@@ -58,13 +56,11 @@ def _installed(scene: Scene, found: Installed) -> Iterator[Finding]:
     if found.command[: len(ours)] != ours:
         what = f"{found.file} starts {found.command[0]}; this is {ours[0]}"
         yield Finding("service", Level.WARNING, what, f"{_AGAIN}, by the tallyd that is to stay")
-    for name in _TOLD:
-        here = scene.around.environ.get(name, "")
-        here = here if os.path.isabs(here) else ""
-        there = dict(found.environ).get(name, "")
-        if here != there:
-            what = f"{name} is {here or 'not set'} in this shell, and {there or 'not set'} in the service"
-            yield Finding("service", Level.WARNING, what, f"{_AGAIN}, in the shell that is right")
+    for name, (here, there) in found.told_otherwise(scene.around.environ).items():
+        what = (
+            f"{name} is {here or 'not set'} in this shell, and {there or 'not set'} in the service"
+        )
+        yield Finding("service", Level.WARNING, what, f"{_AGAIN}, in the shell that is right")
     watched = set(found.watches)
     for product in scene.products if found.is_on_demand else ():
         if str(scene.around.paths.spool(product).new) not in watched:

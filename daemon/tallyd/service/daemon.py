@@ -28,7 +28,6 @@ from tallyd.service.instance import single_instance
 from tallyd.service.life import Ending, Life, Way
 from tallyd.service.ways import Ways
 from tallyd.settings import read_settings
-from tallyd.troubles import Troubles
 from tallyd.wakeups import Doorbell, Watcher
 
 if TYPE_CHECKING:
@@ -64,10 +63,13 @@ async def serve(
     fingerprint = installation.Fingerprint()
     asked = handover.asked(around.paths, __version__)
     with single_instance(around, clock, "daemon", way.word) as (store, held):
-        troubles = Troubles(clock, held.post)
-        life = Life(clock, Notifier(os.environ), troubles)
+        life = Life(clock, Notifier(os.environ), held.post)
+        troubles = life.troubles
         steadiness = Steadiness(clock, held.previous_beat)
         passes = Passes(store, around, clock, troubles, steadiness, life.progress)
+        if way.is_on_demand and not way.is_supervised and around.paths.stopped.exists():
+            # Whoever says "stop" writes that down and then looks at the lock; we took it, and look now.
+            return _not_wanted(around)
         # Before the start is recorded, so that no signal can fall between the two.
         with anyio.open_signal_receiver(*_signals()) as signals:
             startup_ms = int((clock.monotonic() - began) * 1000)
@@ -149,6 +151,15 @@ async def _run_loops(
                 break
     finally:
         watcher.close()
+
+
+def _not_wanted(around: Surroundings) -> Ending:
+    """The end of a daemon that a host started while its user stopped them all."""
+    with suppress(OSError):
+        around.paths.starting.unlink(missing_ok=True)
+    why = 'stopped by "tallyd service stop"; "tallyd service start" takes it back'
+    _log.info(logs.line("leaving", reason=StopReason.REQUEST.word, why=why))
+    return Ending(StopReason.REQUEST, why)
 
 
 def _settle(around: Surroundings, way: Way) -> None:

@@ -14,14 +14,17 @@ from tallyd import lock, logs
 from tallyd.contract.frozen import Frozen
 from tallyd.limits import HEARTBEAT_INTERVAL_S, START_EXTEND_S, START_LOOK_S, STUCK_AFTER_S
 from tallyd.progress import Progress
+from tallyd.troubles import Troubles
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import anyio
 
     from tallyd.clock import Clock
     from tallyd.notify import Notifier
     from tallyd.runs import StopReason
-    from tallyd.troubles import Troubles
+    from tallyd.troubles import Problem
 
 _log = logging.getLogger(__name__)
 
@@ -59,12 +62,19 @@ class Ending(Frozen):
 
 
 class Life:
-    """One run from its start to its end; `scope` is the loops', given by whoever starts them."""
+    """One run from its start to its end; `scope` is the loops', given by whoever starts them.
 
-    def __init__(self, clock: Clock, notifier: Notifier, troubles: Troubles) -> None:
+    What is wrong is handed to `post` at each change.
+    """
+
+    def __init__(
+        self, clock: Clock, notifier: Notifier, post: Callable[[Sequence[Problem]], None]
+    ) -> None:
         self._clock = clock
         self._notifier = notifier
-        self._troubles = troubles
+        self._post = post
+        self._wrong = 0
+        self.troubles = Troubles(clock, self._troubled)
         self._leaving: Ending | None = None
         self._worked_at = clock.monotonic()
         self._merged = 0
@@ -86,6 +96,14 @@ class Life:
         if not self.is_ready:
             self.is_ready = True
             self._notifier.ready(self._in_words())
+
+    def _troubled(self, wrong: Sequence[Problem]) -> None:
+        """What is wrong changed: whoever asks is to hear it now. Called from any thread."""
+        self._post(wrong)
+        if len(wrong) != self._wrong:
+            self._wrong = len(wrong)
+            if self.is_ready:
+                self._notifier.status(self._in_words())
 
     def worked(self) -> None:
         """Something was done that somebody wanted done: whoever is on demand stays for a while."""
@@ -159,7 +177,7 @@ class Life:
             self.scope.cancel()
 
     def _in_words(self) -> str:
-        wrong = len(self._troubles.now)
+        wrong = self._wrong
         return (
             f"{self._products} product{'s' * (self._products != 1)},"
             f" {self._merged} delta{'s' * (self._merged != 1)} merged since the start,"

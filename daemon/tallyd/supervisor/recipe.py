@@ -11,14 +11,12 @@ from tallyd import installation
 from tallyd.contract.frozen import Frozen
 from tallyd.errors import BadRequest
 from tallyd.paths import home_of
+from tallyd.supervisor.supervision import TOLD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tallyd.paths import Paths
-
-# A service sees no shell: where a shell says where things lie, the service is told the same.
-_TOLD = ("TALLYD_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "TALLYD_POLICY_FILE")
 
 
 class Recipe(Frozen):
@@ -75,7 +73,7 @@ def recipe_for(
             f"this tallyd will not last: {why}",
             'install it: "uv tool install tallyd" (or "pipx install tallyd"), then "tallyd service install"',
         )
-    told = tuple((name, environ[name]) for name in _TOLD if os.path.isabs(environ.get(name, "")))
+    told = tuple((name, environ[name]) for name in TOLD if os.path.isabs(environ.get(name, "")))
     home = home_of(environ)
     made = Recipe(
         installation.command(),

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path  # noqa: TC003 - a field of a value
+from typing import TYPE_CHECKING
 
 from tallyd.contract.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# A service sees no shell: where a shell says where things lie, the service is told the same.
+TOLD = ("TALLYD_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "TALLYD_POLICY_FILE")
 
 
 class Installed(Frozen):
@@ -36,6 +43,18 @@ class Installed(Frozen):
         if not os.access(program, os.X_OK):
             return f"{self.file} starts {program}, which cannot be run"
         return ""
+
+    def told_otherwise(self, environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        """What a shell's `environ` says of where things lie, and the service's: by name, where they differ."""
+        there = dict(self.environ)
+        found = {}
+        for name in TOLD:
+            here = environ.get(name, "")
+            # A relative one means nothing, by the specification.
+            here = here if os.path.isabs(here) else ""
+            if here != there.get(name, ""):
+                found[name] = here, there.get(name, "")
+        return found
 
 
 class Supervision(Frozen):

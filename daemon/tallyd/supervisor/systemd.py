@@ -155,6 +155,8 @@ class Systemd:
             *([Run((*_SYSTEMCTL, "disable", "--now", *other), may_fail=True)] if other else []),
             *writes,
             *gone,
+            # When the timer fired last; systemd keeps it for ever.
+            *([Remove(self._stamp)] if unit.TIMER in other else []),
         ]
         if is_changed:
             steps.append(Run((*_SYSTEMCTL, "daemon-reload")))
@@ -191,7 +193,6 @@ class Systemd:
                 steps.append(Run((*_SYSTEMCTL, "stop", unit.SERVICE), may_fail=True))
         # What `disable` does, for a shell that has no manager to speak to.
         steps += links
-        # When the timer fired last; systemd keeps it for ever.
         steps += [Remove(self._stamp)] if unit.TIMER in ours else []
         steps += [Remove(self._directory / name) for name in ours]
         if ours:
@@ -220,10 +221,10 @@ class Systemd:
 
     def restart(self) -> list[Step]:
         """Stop and start it."""
-        self._found()
+        found = self._found()
         return [
             Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True),
-            Run((*_SYSTEMCTL, "restart", unit.SERVICE)),
+            Run((*_SYSTEMCTL, "restart", *_started(is_on_demand=found.is_on_demand))),
         ]
 
     def logs(self, lines: int, *, follow: bool) -> list[str]:

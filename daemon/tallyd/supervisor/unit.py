@@ -27,7 +27,17 @@ _HEAD = f"""{MARK}
 # What you want otherwise belongs into a drop-in, which outlives both: systemctl --user edit tallyd
 """
 
-_LIMITS = """
+_LIMIT = """# What keeps failing is left alone until the next login, or until "tallyd service start".
+StartLimitIntervalSec=900
+StartLimitBurst=10
+"""
+
+_NO_LIMIT = """# Each drop may start it, and an end with 0 counts: a limit would fail the path unit for good. What fails is tried
+# again at the next drop, and not before.
+StartLimitIntervalSec=0
+"""
+
+_GUEST = """
 # A guest on this machine: last in line for the processor, the disk and the memory.
 Nice=10
 IOSchedulingClass=idle
@@ -105,14 +115,14 @@ def render(recipe: Recipe) -> dict[str, str]:
 
 def _service(recipe: Recipe) -> str:
     run = [*recipe.command, "run", *(["--on-demand"] if recipe.is_on_demand else [])]
+    limit, restart = _NO_LIMIT, "no"
+    if not recipe.is_on_demand:
+        limit, restart = _LIMIT, "on-failure\nRestartSec=15"
     told = "".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in recipe.environ)
     text = f"""{_HEAD}
 [Unit]
 Description=tallyd, which counts by the day what your tools' contracts allow (off is off)
-# What keeps failing is left alone until the next login, or until "tallyd service start".
-StartLimitIntervalSec=900
-StartLimitBurst=10
-
+{limit}
 [Service]
 Type=notify
 NotifyAccess=main
@@ -121,8 +131,7 @@ ExecReload=kill -HUP $MAINPID
 WorkingDirectory=/
 # In the journal it is called so, and not by its interpreter.
 SyslogIdentifier=tallyd
-{told}Restart=on-failure
-RestartSec=15
+{told}Restart={restart}
 # Wrong usage, a setting is wrong: starting again would not mend it.
 RestartPreventExitStatus={" ".join(str(code) for code in exits.NO_RESTART)}
 # It was upgraded, and asks to be started again.
@@ -132,7 +141,7 @@ RestartForceExitStatus={exits.REPLACED}
 WatchdogSec=180
 # An orderly stop takes a tenth of a second.
 TimeoutStopSec=5
-{_LIMITS}{_WITHOUT_MOUNTS}"""
+{_GUEST}{_WITHOUT_MOUNTS}"""
     mounts = sandbox(recipe)
     if mounts:
         text += _SANDBOX_HEAD + "".join(f"{one}\n" for one in mounts)
