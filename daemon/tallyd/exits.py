@@ -42,7 +42,11 @@ class Exit(Frozen):
 
 
 TABLE: Final = (
-    Exit(DONE, (), "done; of `tallyd status`: the daemon runs; of `--watch`: Ctrl-C ended it"),
+    Exit(
+        DONE,
+        (),
+        "done; of `tallyd status`: the daemon runs, or waits for a drop; of `--watch`: Ctrl-C ended it",
+    ),
     Exit(
         FOUND,
         (

@@ -124,6 +124,8 @@ START_EXTEND_S: Final = 90.0
 IDLE_EXIT_S: Final = 600.0
 # What is looked at, per product, to see whether a file came while a daemon on demand was leaving.
 WAITING_MAX_NAMES: Final = 10_000
+# A service that ended is started again after 15 s, if at all; until then nothing is wrong.
+RESTART_S: Final = 30.0
 # How long one command of a service manager may take: a start waits for the first scan.
 SERVICE_COMMAND_S: Final = 120.0
 # How long a step may take to come true after its command, in seconds, and how often that is looked at:

@@ -58,6 +58,28 @@ def all_forbidden_by(paths: Paths, environ: Mapping[str, str]) -> str:
     return ""
 
 
+def standing(paths: Paths, environ: Mapping[str, str]) -> list[dict[str, object]]:
+    """What each policy file forbids, as `status --json` prints it; of those that forbid something."""
+    found: list[dict[str, object]] = []
+    for rule, file in paths.policies(environ):
+        try:
+            said = _read(file)
+        except ValueError:
+            found.append({"rule": rule, "all": True, "except": [], "products": []})
+            continue
+        if said.is_all or said.off:
+            excepted = sorted(said.excepted) if said.is_all else []
+            found.append(
+                {
+                    "rule": rule,
+                    "all": said.is_all,
+                    "except": excepted,
+                    "products": sorted(said.off),
+                }
+            )
+    return found
+
+
 def forbid_all(paths: Paths) -> None:
     """Forbid every product of this user, those still to come too. Raises StateUnusable."""
     _write(paths, _said_or_nothing(paths), _Said(is_all=True))

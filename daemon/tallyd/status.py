@@ -13,9 +13,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from tallyd import cost, damage, exits, lock, policy, portrait, runs, spool, supervisor, symptoms
-from tallyd.contract.days import calendar_instant, instant
+from tallyd.contract.days import calendar_instant, instant, unix_of
 from tallyd.errors import StateUnusable
-from tallyd.limits import HEARTBEAT_INTERVAL_S
+from tallyd.limits import HEARTBEAT_INTERVAL_S, RESTART_S
 from tallyd.store import open_store_for_reading
 from tallyd.symptoms import Symptom
 
@@ -79,15 +79,15 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
         products = _products(None, names, around, now, found)
         for one in products.values():
             portrait.forget_database(one)
-    if not symptoms.is_foreign(paths):
-        found += symptoms.of_the_spool(paths, {*names, *dropping})
-    if code == exits.DONE and running is None:
-        code = exits.NOT_RUNNING if is_set_up else exits.NEVER_SET_UP
+    found += symptoms.of_the_spool(paths, {*names, *dropping})
     found += symptoms.of_the_settings(paths)
     if broken:
         found.append(Symptom("service", "", broken))
     elif holder is None and not service["stopped"] and not all_off:
-        found += _missed(service, products)
+        found += _missed(service, products, last_stop, {one.place for one in found}, now)
+    rests = service["mode"] == "on-demand" and not (service["stopped"] or all_off or found)
+    if running is None and not rests:
+        code = code or (exits.NOT_RUNNING if is_set_up else exits.NEVER_SET_UP)
     report = {
         "schema_version": SCHEMA_VERSION,
         "at": instant(now),
@@ -96,6 +96,7 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
         "config": str(paths.config),
         "daemon": daemon,
         "all_off": all_off,
+        "forbidden": policy.standing(paths, around.environ),
         "service": service,
         "last_stop": last_stop,
         "problems": [one.as_dict() for one in dict.fromkeys(found)],
@@ -117,7 +118,8 @@ def _health(report: dict[str, Any], code: int) -> str:
         return "wrong"
     if report["all_off"]:
         return "off"
-    return {exits.NOT_RUNNING: "not_running", exits.NEVER_SET_UP: "not_set_up"}.get(code, "well")
+    found = {exits.NOT_RUNNING: "not_running", exits.NEVER_SET_UP: "not_set_up"}.get(code, "well")
+    return "waits" if found == "well" and not report["daemon"]["running"] else found
 
 
 def _daemon(holder: Holder | None, paths: Paths, now: float, product: str) -> dict[str, Any]:
@@ -181,11 +183,20 @@ def _service(around: Surroundings) -> tuple[dict[str, Any], str]:
     return told, problem
 
 
-def _missed(service: dict[str, Any], products: dict[str, dict[str, Any]]) -> list[Symptom]:
-    """What the service should have done, where nothing runs."""
+def _missed(
+    service: dict[str, Any],
+    products: dict[str, dict[str, Any]],
+    last_stop: dict[str, Any] | None,
+    told: set[str],
+    now: float,
+) -> list[Symptom]:
+    """What the service should have done, where nothing runs; `told` are the places with other symptoms."""
     if service["mode"] == "on-demand":
         return symptoms.of_waiting(products)
-    if service["mode"] == "resident":
+    ended_at = unix_of(last_stop["at"]) if last_stop else None
+    comes_back = ended_at is not None and 0 <= now - ended_at < RESTART_S
+    # Of one that was killed, or cannot start, that is told, and what to do.
+    if service["mode"] == "resident" and not comes_back and not told & {"daemon", "settings"}:
         why = f'{service["file"]} is there, and nothing runs; "tallyd service start", or see "tallyd service logs"'
         return [Symptom("service", "", why)]
     return []

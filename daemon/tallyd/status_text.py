@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Report = dict[str, Any]
 
 ANYWHERE = Screen()
-_WHAT = "It sends usage counts of your tools where you allow."
+_WHAT = "It sends counts of tool use, unless you say off."
 # With more products than these, a row each: two blocks and what surrounds them fill 24 lines.
 _BLOCKS = 2
 # Rows and problems that are always shown on a screen, however low it is.
@@ -62,6 +62,7 @@ def _head(report: Report, screen: Screen) -> list[Line]:
     wrong = _wrong(report)
     words, style = {
         "well": ("all is well", "good"),
+        "waits": ("waits for a tool to drop counts", "good"),
         "not_running": ("not running", "warn"),
         "not_set_up": ("not set up yet", "warn"),
         "off": ("off; nothing is counted or sent", "warn"),
@@ -127,6 +128,8 @@ def _life(report: Report) -> list[Line]:
 
 def _service(service: Report) -> str:
     """Who keeps it running, or how to have it kept."""
+    if not service["installed"] and service["stopped"]:
+        return "none is installed, and no tool starts one, until: tallyd service start"
     if not service["installed"]:
         return "none is installed: tallyd service install"
     if service["stopped"]:
@@ -244,6 +247,22 @@ def _waiting(report: Report) -> list[Line]:
     ]
 
 
+def _forbidden(report: Report) -> list[str]:
+    """What policies forbid beside what the products' own lines say."""
+    found = []
+    for one in report["forbidden"]:
+        if one["all"] and one["except"]:
+            found.append(f"every product but {', '.join(one['except'])} ({one['rule']})")
+        absent = [name for name in one["products"] if name not in report["products"]]
+        if absent:
+            names = ", ".join(absent)
+            back = absent[0] if len(absent) == 1 else "PRODUCT"
+            found.append(
+                f"{names}, not registered here ({one['rule']}); to take it back: tallyd on {back}"
+            )
+    return found
+
+
 def _numbers(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "".join(f"  {cell.rjust(width)}" for cell, width in zip(cells, widths, strict=True))
 
@@ -253,6 +272,7 @@ def _foot(report: Report, product: str) -> list[Line]:
     names = [name for name, one in report["products"].items() if not one["problem"]]
     one = product or (names[0] if len(names) == 1 else "PRODUCT")
     lines = [labelled("files", f"{report['state']}  {report['config']}")]
+    lines += [labelled("forbidden", one) for one in _forbidden(report)]
     if names:
         more = "" if product else f"tallyd status {one}, "
         lines.append(labelled("look", f"{more}what would be sent: tallyd preview {one}"))

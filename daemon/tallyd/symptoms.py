@@ -153,6 +153,9 @@ def is_foreign(paths: Paths) -> bool:
 
 def of_the_spool(paths: Paths, products: Collection[str]) -> list[Symptom]:
     """Directories that hosts and daemon leave alone, since somebody else made them what they are."""
+    if is_foreign(paths):
+        # All that is in it is another user's.
+        return []
     # Of what lies in a directory that is one nothing is said: it has that one mended first.
     why = spool.trap(paths.spools)
     if why:

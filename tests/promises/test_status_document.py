@@ -13,7 +13,7 @@ from support.clock import NOON
 from support.deltas import delta
 from support.pipeline import Pipeline
 from support.processes import DEMO_CONTRACT, ROOT, daemon, environ_of, run, tallyd
-from tallyd import ledger, lock, outbox
+from tallyd import ledger, lock, outbox, policy
 from tallyd.contract.days import is_instant
 from tallyd.status import SCHEMA_VERSION, gather
 from tallyd.troubles import Problem
@@ -106,6 +106,7 @@ def _busy(pipeline: Pipeline) -> dict[str, Any]:
         refused = ledger.Verdict.REFUSED
         url = "https://example.org/v1/events"
         ledger.record(sql, batch, at=NOON, endpoint=url, verdict=refused, detail="HTTP 400")
+    policy.forbid("absent", pipeline.around.paths)
     holder = lock.Holder(1, "daemon", "0.1.0", NOON)
     with lock.hold_lock(pipeline.around.paths, holder) as held:
         held.post([Problem("intake", "tallyd-demo", "it fails", NOON, 2)])
@@ -138,7 +139,7 @@ def test_every_key_on_the_page_is_in_a_report_of_a_busy_machine(pipeline: Pipeli
 
 _SYMPTOM = ("place", "product", "why")
 _MAPS = ("products", "products.*.lost")
-_NODES = ("products.*", "daemon.problems[]", "problems[]")
+_NODES = ("products.*", "daemon.problems[]", "problems[]", "forbidden[]")
 
 
 def _differences(report: dict[str, Any]) -> list[str]:

@@ -78,7 +78,7 @@ def test_two_products_that_are_well_fill_one_screen(pipeline: Pipeline):
     told = _beside_a_daemon(pipeline)
 
     assert told == [
-        "tallyd: all is well. It sends usage counts of your tools where you allow.",
+        "tallyd: all is well. It sends counts of tool use, unless you say off.",
         "daemon       0.1.0 as a service, up 3 h 25 min; process 1",
         "service      none is installed: tallyd service install",
         "",
@@ -113,7 +113,7 @@ def test_a_machine_on_which_nothing_was_set_up_is_told_what_this_is(pipeline: Pi
         pipeline.around.paths.database.with_name(f"tallyd.db{part}").unlink(missing_ok=True)
 
     assert _text(pipeline) == [
-        "tallyd: not set up yet. It sends usage counts of your tools where you allow.",
+        "tallyd: not set up yet. It sends counts of tool use, unless you say off.",
         "daemon       not running",
         "service      none is installed: tallyd service install",
         "",
@@ -135,7 +135,7 @@ def test_what_is_wrong_comes_right_after_the_first_line_with_what_to_do(pipeline
     told = _beside_a_daemon(pipeline, [problem, met])
 
     assert told[:9] == [
-        "tallyd: 2 things are wrong. It sends usage counts of your tools where you allow.",
+        "tallyd: 2 things are wrong. It sends counts of tool use, unless you say off.",
         "",
         "WRONG: intake of tallyd-demo, for 10 min, 3 times",
         "  the disk is full; free space",

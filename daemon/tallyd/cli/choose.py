@@ -12,11 +12,12 @@ import time
 from typing import TYPE_CHECKING
 
 from tallyd import exits
+from tallyd.cli import menu
 from tallyd.cli.here import ask_daemon, locate, time_now
 from tallyd.cli.output import print_lines, say
+from tallyd.cli.service_room import start_what_ended
 from tallyd.contract.parse import PRODUCT_NAME
 from tallyd.errors import AlreadyRunning, BadRequest, NotRegistered, StateUnusable, TallydError
-from tallyd.state_file import USER_MAX_CHARS
 
 if TYPE_CHECKING:
     import argparse
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
 
 # How long `off` waits for a flush that holds the lock, and how often it looks.
 _LOCK_PATIENCE_S, _LOOK_S = 60.0, 0.1
-_MENU_TRIES = 3
-_MODE_TEXTS = {
-    "off": "nothing is collected",
-    "on": "usage data is collected, as the contract lists it",
-    "anonymous": "usage data is collected, under no lasting id",
-    "identified": "usage data is collected, under an id that you give",
-}
 
 
 def off(arguments: argparse.Namespace) -> int:
@@ -48,17 +42,17 @@ def off(arguments: argparse.Namespace) -> int:
     if arguments.all:
         reserve.insist(around.paths, lambda: policy.forbid_all(around.paths))
 
+    absent: list[str] = []
+
     def say_no(product: str) -> None:
         try:
             contract = around.registry.get(product)
         except NotRegistered as problem:
             # No contract says where its choice lies; a "no" is heard all the same.
             policy.forbid(product, around.paths)
-            known = ", ".join(around.registry.products()) or "none"
-            say(
-                f"note: {problem}; until then {around.paths.user_policy} forbids {product}."
-                f' Registered here: {known}. To take it back: "tallyd on {product}"'
-            )
+            absent.append(product)
+            say(f"note: {problem}; until then {around.paths.user_policy} forbids {product}")
+            say(_did_you_mean(product, around.registry.products()))
         else:
             _tell_of_damage(
                 choices.write_choice(
@@ -78,7 +72,12 @@ def off(arguments: argparse.Namespace) -> int:
         raise
     for product in done:
         _tell_of_this_shell(around, product, is_on=False)
-    lines = [f"{one} is off: what was not sent and the id are deleted" for one in done]
+    lines = [
+        f"{one} is off, should it ever come; to take that back: tallyd on {one}"
+        if one in absent
+        else f"{one} is off: what was not sent and the id are deleted"
+        for one in done
+    ]
     if arguments.all:
         lines.append(f"every product is off, those still to come too ({around.paths.user_policy})")
     print_lines(lines)
@@ -95,6 +94,8 @@ def on(arguments: argparse.Namespace) -> int:
     if products is None:
         return exits.USAGE
 
+    absent: list[str] = []
+
     def say_yes(product: str) -> None:
         try:
             contract = around.registry.get(product)
@@ -102,7 +103,9 @@ def on(arguments: argparse.Namespace) -> int:
             if policy.bans_on(product, around.paths, {}).wishes:
                 # What a "no" to a name that nobody registered left behind.
                 policy.permit(product, around.paths)
-                say(f"note: {around.paths.user_policy} forbids {product} no more")
+                print_lines([f"{around.paths.user_policy} forbids {product} no more"])
+                absent.append(product)
+                return
             raise
         modes = contract.consent.modes
         mode = arguments.mode or ("anonymous" if "anonymous" in modes else "on")
@@ -114,7 +117,7 @@ def on(arguments: argparse.Namespace) -> int:
         policy.permit_all(around.paths)
         if not done:
             print_lines(["nothing is forbidden any more; no product is registered yet"])
-    for product in done:
+    for product in [one for one in done if one not in absent]:
         view = look_at(product, around, time_now())
         kinds = {"derived": "under the id that its hosts derive", "user": "under no lasting id"}
         new = f"under the new id {view.machine_id}"
@@ -131,7 +134,7 @@ def on(arguments: argparse.Namespace) -> int:
         )
         _tell_of_this_shell(around, product, is_on=True)
     if done:
-        _tell_of_a_service_that_ended(around)
+        start_what_ended(around)
     return code
 
 
@@ -168,54 +171,16 @@ def choose(arguments: argparse.Namespace) -> int:
             f' "tallyd off {contract.product}"'
         )
         return exits.USAGE
-    mode, user = _ask(contract)
+    mode, user = menu.ask(contract)
     if mode is None:
         say("Nothing was chosen, and nothing has changed.")
         return 0
     _store(contract, around, mode, user)
     if mode == "off":
         _forget(around, [contract.product])
-    print_lines([f"{contract.product}: {mode} ({_MODE_TEXTS[mode]})"])
+    print_lines([f"{contract.product}: {mode} ({menu.MODE_TEXTS[mode]})"])
     _tell_of_this_shell(around, contract.product, is_on=mode != "off")
     return 0
-
-
-def _ask(contract: Contract) -> tuple[str | None, str]:
-    """The mode and the user's id; (None, "") when there was no answer."""
-    modes = contract.consent.modes or ("off", "on")
-    say(f"{contract.title}: {contract.about or 'usage data'}\nDetails: {contract.details}\n")
-    for place, mode in enumerate(modes, 1):
-        say(f"  [{place}] {mode}: {_MODE_TEXTS[mode]}")
-    say("  [q] quit: decide later; until then everything stays as it is")
-    for _ in range(_MENU_TRIES):
-        answer = _line("Your choice: ")
-        # Enter alone, or the end of the input, is no answer.
-        if answer in (None, "", "q", "quit"):
-            return None, ""
-        named: dict[str, str] = {one: one for one in modes}
-        named |= {str(place): one for place, one in enumerate(modes, 1)}
-        chosen = named.get(str(answer).lower())
-        if chosen is not None:
-            return _with_user(chosen)
-        say(f"{answer!r} is none of them")
-    return None, ""
-
-
-def _with_user(mode: str) -> tuple[str | None, str]:
-    if mode != "identified":
-        return mode, ""
-    user = _line("Your user id: ")
-    if user and user.isprintable() and len(user) <= USER_MAX_CHARS:
-        return mode, user
-    # Not the next best mode: nobody said yes to that one.
-    say("That is no user id.")
-    return None, ""
-
-
-def _line(question: str) -> str | None:
-    say(question, end="")
-    line = sys.stdin.readline()
-    return line.strip() if line else None
 
 
 def _store(contract: Contract, around: Surroundings, mode: str, user: str) -> None:
@@ -300,16 +265,14 @@ def _forget(around: Surroundings, products: list[str]) -> None:
             return
 
 
-def _tell_of_a_service_that_ended(around: Surroundings) -> None:
-    """Say how an installed service comes back that ended because everything was off."""
-    from tallyd import lock, supervisor
+def _did_you_mean(product: str, known: list[str]) -> str:
+    """For a name that nobody registered: the one that was meant, or all there are."""
+    from difflib import get_close_matches
 
-    found = supervisor.installed(around.environ)
-    if found is None or found.is_on_demand or lock.current_holder(around.paths) is not None:
-        return
-    say(
-        'note: the service does not run; it will at your next login, or now: "tallyd service start"'
-    )
+    close = get_close_matches(product, known, 1)
+    if close:
+        return f'note: did you mean {close[0]}? That one is as it was: "tallyd off {close[0]}"'
+    return f"note: registered here: {', '.join(known) or 'none'}"
 
 
 def _tell_of_this_shell(around: Surroundings, product: str, *, is_on: bool) -> None:

@@ -60,10 +60,13 @@ def install(arguments: argparse.Namespace) -> int:
     """Install the service, or bring an installed one up to date."""
     from tallyd import __version__, lock
     from tallyd.files import make_directory
+    from tallyd.settings import read_settings
     from tallyd.store import refuse_newer
 
     not_as_root_for_another()
     around = locate()
+    # With wrong settings it would not start, and whoever asked would look for the reason in a log.
+    read_settings(around.paths)
     recipe = recipe_here(around, is_on_demand=arguments.on_demand)
     supervisor = supervisor_here()
     if supervisor is None:
@@ -98,7 +101,9 @@ def install(arguments: argparse.Namespace) -> int:
         done,
         arguments,
         undo="tallyd service uninstall",
-        after=_after_install(supervisor, recipe, start=start) if not arguments.dry_run else [],
+        after=_after_install(supervisor, around, recipe, start=start)
+        if not arguments.dry_run
+        else [],
     )
 
 
@@ -139,7 +144,7 @@ def uninstall(arguments: argparse.Namespace) -> int:
         supervisor,
         done,
         arguments,
-        undo="tallyd service install",
+        undo="" if arguments.purge else "tallyd service install",
         after=lines,
         is_quiet=arguments.purge,
     )
@@ -199,6 +204,8 @@ def _act(
     *,
     undo: str,
 ) -> int:
+    from tallyd.settings import read_settings
+
     supervisor = supervisor_here()
     if supervisor is None:
         return exits.UNAVAILABLE
@@ -207,12 +214,15 @@ def _act(
     if installed is not None:
         need_this_home(installed, around.environ)
     steps = plan(supervisor)
+    # Wrong ones would keep it from starting.
+    read_settings(around.paths)
     if not arguments.dry_run:
         allow_start(around.paths)
         make_room(around, supervisor)
         tell_of_this_shell(around)
     done = _carry_out(supervisor, steps, arguments)
-    return _report(supervisor, done, arguments, undo=undo, after=[])
+    after = _how_it_goes(supervisor) if not arguments.dry_run else []
+    return _report(supervisor, done, arguments, undo=undo, after=after)
 
 
 def _carry_out(
@@ -269,8 +279,17 @@ def _report(
     return 0
 
 
-def _after_install(supervisor: Supervisor, recipe: Recipe, *, start: bool) -> list[str]:
+def _after_install(
+    supervisor: Supervisor, around: Surroundings, recipe: Recipe, *, start: bool
+) -> list[str]:
+    from tallyd import policy
+
     seen = supervisor.look()
+    rule = policy.all_forbidden_by(around.paths, around.environ)
+    if rule and not seen.elsewhere:
+        return [
+            f"every product is off ({rule}), so nothing runs; to change that: tallyd on PRODUCT"
+        ]
     if seen.elsewhere:
         return [
             f"WRONG: your manager goes by {seen.elsewhere}. It sees no shell: say this without XDG_CONFIG_HOME,"
@@ -280,6 +299,14 @@ def _after_install(supervisor: Supervisor, recipe: Recipe, *, start: bool) -> li
         return ['installed, not started: "tallyd service start", or your next login']
     if recipe.is_on_demand:
         return ["it is started when a tool drops counts, and leaves when it is idle"]
+    return _how_it_goes(supervisor)
+
+
+def _how_it_goes(supervisor: Supervisor) -> list[str]:
+    """Whether it runs now, after it was started."""
+    seen = supervisor.look()
+    if seen.waits and seen.state != "active":
+        return ["it waits for a tool to drop counts"]
     if seen.state == "activating":
         return ['it is being started; "tallyd service status" tells how it goes']
     if seen.state != "active":
@@ -293,6 +320,8 @@ def _purge(around: Surroundings, *, dry_run: bool) -> list[str]:
     from tallyd import purge
 
     removed, kept = purge.plan(around)
+    if not removed:
+        return ["nothing of tallyd's is left to remove", *(f"left {one}" for one in kept)]
     if dry_run:
         return [*(f"would remove {one}" for one in removed), *(f"would keep {one}" for one in kept)]
     purge.carry_out(around, time_now())

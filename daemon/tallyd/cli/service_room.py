@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tallyd.cli.output import say
-from tallyd.errors import AlreadyRunning, NotAllowed
+from tallyd.errors import AlreadyRunning, NotAllowed, TallydError
 from tallyd.limits import TAKE_OVER_S
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def tell_of_this_shell(around: Surroundings) -> None:
         )
     rule = policy.all_forbidden_by(around.paths, os.environ)
     if rule:
-        say(f"note: every product is off ({rule}): the service ends at once, with nothing to do")
+        say(f"note: every product is off ({rule}): the service has nothing to do, and ends at once")
 
 
 def supervisor_here(*, for_removal: bool = False, is_quiet: bool = False) -> Supervisor | None:
@@ -154,3 +154,25 @@ def supervisor_here(*, for_removal: bool = False, is_quiet: bool = False) -> Sup
         is_deaf = supervisor.kind(os.environ) == "systemd" and has_program("systemctl")
         say(f"tallyd: {_NO_ANSWER if is_deaf else _NO_MANAGER}\n{_ELSEWHERE}")
     return found
+
+
+def start_what_ended(around: Surroundings) -> None:
+    """Start an installed service that ended because everything was off, and say so."""
+    from tallyd import lock, policy, supervisor
+    from tallyd.supervisor.steps import carry_out
+
+    found = supervisor.installed(around.environ)
+    if found is None or found.is_on_demand or found.told_otherwise(around.environ):
+        return
+    is_off = policy.all_forbidden_by(around.paths, around.environ)
+    if is_off or around.paths.stopped.exists() or lock.current_holder(around.paths) is not None:
+        return
+    try:
+        manager = supervisor.here(os.environ)
+        if manager is None:
+            raise NotAllowed("no manager answers here")
+        carry_out(manager.start(), manager.explain, lambda _: None)
+    except TallydError as problem:
+        say(f'note: the service does not run ({problem}); "tallyd service start" starts it')
+    else:
+        say("started the service, which had ended while everything was off")

@@ -65,10 +65,7 @@ async def run_intake(run: Run, bell: Doorbell, watcher: Watcher) -> None:
     async def scan() -> None:
         merged = await passes.merge_all()
         life.scanned(len(merged), sum(one.count.moved for one in merged.values()))
-        rule = policy.all_forbidden_by(around.paths, around.environ)
-        if rule:
-            life.leave(Ending(StopReason.REQUEST, f"every product is off ({rule})"))
-        elif run.way.is_on_demand:
+        if not _leave_if_all_is_off(run) and run.way.is_on_demand:
             if await passes.in_thread(passes.is_wanted):
                 return
             # Asked again after a look at what waits: whatever comes after it keeps the process (cli.run).
@@ -109,11 +106,21 @@ async def run_flushes(run: Run, bell: Doorbell) -> None:
             for request in waiting:
                 # A person waits for it, and may have asked for room.
                 reserve.insist(around.paths, partial(requests.answer, request, result))
+            # As after "off --all", which asked for this.
+            _leave_if_all_is_off(run)
 
     while True:
         await _survive(answer_all, "flush", run)
         # A person waits at the other end, so also without any wake-up it does not take long.
         await bell.wait(min(run.settings.rescan_interval_s, FLUSH_LOOK_S))
+
+
+def _leave_if_all_is_off(run: Run) -> bool:
+    """Leave where every product is off for good, those to come too: nothing is to be done, ever."""
+    rule = policy.all_forbidden_by(run.around.paths, run.around.environ)
+    if rule:
+        run.life.leave(Ending(StopReason.REQUEST, f"every product is off ({rule})"))
+    return bool(rule)
 
 
 def _see_who_asks(run: Run) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tallyd.contract.frozen import replace
 from tallyd.paths import xdg_directory
-from tallyd.supervisor import unit
+from tallyd.supervisor import systemctl, unit
 from tallyd.supervisor.steps import (
     Remove,
     RemoveEmpty,
@@ -37,7 +37,6 @@ _UNITS = (unit.SERVICE, unit.PATH, unit.TIMER)
 _SYSTEMCTL = ("systemctl", "--user")
 # Where `enable` puts its links, of every target that a version of ours was wanted by.
 _WANTS = ("default.target.wants", "paths.target.wants", "timers.target.wants")
-_NO_MANAGER = ("Failed to connect to", "No medium found", "$DBUS_SESSION_BUS_ADDRESS")
 _SHOWN = (
     "ActiveState,SubState,UnitFileState,MainPID,NRestarts,Result,FragmentPath,StatusText,LoadState"
 )
@@ -165,15 +164,15 @@ class Systemd:
             steps.append(Run((*_SYSTEMCTL, "enable", *leading)))
         if not start:
             return steps
-        state = self._show(unit.SERVICE).get("ActiveState")
-        if state == "failed":
-            # A start limit that was reached is forgotten: somebody is here to mend it.
-            steps.append(Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True))
+        service = self._show(unit.SERVICE)
         started = _started(is_on_demand=recipe.is_on_demand)
+        if "failed" in {service.get("ActiveState"), *(one.get("ActiveState") for one in shown)}:
+            # A start limit that was reached is forgotten: somebody is here to mend it.
+            steps.append(Run((*_SYSTEMCTL, "reset-failed", *started), may_fail=True))
         if is_changed or again:
             steps.append(Run((*_SYSTEMCTL, "restart", *started)))
         elif not all(one.get("ActiveState") == "active" for one in shown):
-            steps.append(Run((*_SYSTEMCTL, "start", *started)))
+            steps.append(Run((*_SYSTEMCTL, _start_word(service), *started)))
         return steps
 
     def uninstall(self) -> list[Step]:
@@ -207,61 +206,50 @@ class Systemd:
     def start(self) -> list[Step]:
         """Start what is installed."""
         found = self._found()
+        # On demand too: what was dropped meanwhile is merged now.
+        names = _started(is_on_demand=found.is_on_demand)
+        shown = [self._show(one) for one in names]
+        if all(one.get("ActiveState") == "active" for one in shown):
+            return []
         return [
-            Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True),
-            # On demand too: what was dropped meanwhile is merged now.
-            Run((*_SYSTEMCTL, "start", *_started(is_on_demand=found.is_on_demand))),
+            Run((*_SYSTEMCTL, "reset-failed", *names), may_fail=True),
+            Run((*_SYSTEMCTL, _start_word(shown[-1]), *names)),
         ]
 
     def stop(self) -> list[Step]:
         """Stop it until the next login or `start`."""
         found = self._found()
-        leading = _leading(is_on_demand=found.is_on_demand)
-        return [Run((*_SYSTEMCTL, "stop", *dict.fromkeys([*leading, unit.SERVICE])))]
+        names = _started(is_on_demand=found.is_on_demand)
+        if all(self._show(one).get("ActiveState") == "inactive" for one in names):
+            return []
+        return [Run((*_SYSTEMCTL, "stop", *names))]
 
     def restart(self) -> list[Step]:
         """Stop and start it."""
-        found = self._found()
+        names = _started(is_on_demand=self._found().is_on_demand)
         return [
-            Run((*_SYSTEMCTL, "reset-failed", unit.SERVICE), may_fail=True),
-            Run((*_SYSTEMCTL, "restart", *_started(is_on_demand=found.is_on_demand))),
+            Run((*_SYSTEMCTL, "reset-failed", *names), may_fail=True),
+            Run((*_SYSTEMCTL, "restart", *names)),
         ]
 
     def logs(self, lines: int, *, follow: bool) -> list[str]:
         """The command that shows the log."""
         more = ["--follow"] if follow else ["--no-pager"]
-        return ["journalctl", f"--user-unit={unit.SERVICE}", f"--lines={lines}", *more]
+        return ["journalctl", "--quiet", f"--user-unit={unit.SERVICE}", f"--lines={lines}", *more]
 
     def explain(self, command: tuple[str, ...], done: Done) -> ServiceRefused:
         """What a refusal of systemctl means, and what to do."""
-        said = done.err or done.out or f"it ended with {done.code}"
-        if any(one in said for one in _NO_MANAGER):
-            return ServiceRefused(
-                "your systemd user manager cannot be reached from this shell",
-                "log in as yourself (not with su or sudo), or export XDG_RUNTIME_DIR=/run/user/$(id -u)",
-            )
-        if "is masked" in said:
-            return ServiceRefused(
-                "tallyd is masked in your user manager",
-                "systemctl --user unmask tallyd, then again",
-            )
-        if "does not exist" in said and not str(self._directory).endswith("/.config/systemd/user"):
-            return ServiceRefused(
-                f"your user manager does not read {self._directory}",
-                "it sees no shell: set XDG_CONFIG_HOME in ~/.config/environment.d/ and log in again, or"
-                " run this without it",
-            )
-        if command[-1].startswith("tallyd.") and {"start", "restart"} & set(command):
-            return ServiceRefused(
-                f"it is installed, but does not start: {_first(said)}",
-                '"tallyd service logs" shows why; "tallyd doctor" looks for the cause',
-            )
-        return ServiceRefused(f"{' '.join(command)}: {_first(said)}")
+        return systemctl.in_words(command, done, self._directory)
 
     def _found(self) -> Installed:
         found = self.installed()
         if found is None:
             raise ServiceRefused("tallyd is not installed as a service", '"tallyd service install"')
+        if not found.is_ours:
+            raise ServiceRefused(
+                f'{found.file} is there, and "tallyd service install" did not write it',
+                "use systemctl for it; or move it away, then install",
+            )
         return found
 
     def _refuse_foreign(self) -> None:
@@ -298,12 +286,13 @@ def _started(*, is_on_demand: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*_leading(is_on_demand=is_on_demand), unit.SERVICE)))
 
 
+def _start_word(shown: dict[str, str]) -> str:
+    """What starts a unit now: to "start" one that waits for its restart waits as well."""
+    return "restart" if shown.get("SubState") == "auto-restart" else "start"
+
+
 def _is_enabled(shown: dict[str, str]) -> bool:
     return shown.get("UnitFileState") in ("enabled", "enabled-runtime")
-
-
-def _first(said: str) -> str:
-    return said.splitlines()[0].rstrip(".")
 
 
 def _find_runtime_directory() -> None:
