@@ -58,8 +58,8 @@ TABLE: Final = (
     Exit(NOT_RUNNING, ("status", "service status"), "the daemon does not run"),
     Exit(
         NEVER_SET_UP,
-        ("status", "service status"),
-        "nothing was ever set up, or no service is installed",
+        ("status", "service status", "service logs"),
+        "nothing was ever set up, no service is installed, or nothing was logged",
     ),
     Exit(USAGE, (), "wrong usage"),
     Exit(

@@ -60,7 +60,8 @@ def record_stop(
         facts = {"reason": reason.word, "uptime_s": int(uptime_s)}
         _keep(sql, "daemon_stopped", facts, views, now)
     pid, version = ended
-    _log.info(logs.line("daemon_stopped", **facts, daemon_version=version, pid=pid))
+    level = logging.WARNING if reason is StopReason.UNCLEAN else logging.INFO
+    _log.log(level, logs.line("daemon_stopped", **facts, daemon_version=version, pid=pid))
 
 
 def recover(store: Store, held: HeldLock, views: Iterable[ProductView]) -> None:

@@ -192,9 +192,21 @@ def xdg_directory(environ: Mapping[str, str], name: str, default: str) -> Path:
 
 def home_of(environ: Mapping[str, str]) -> Path:
     """The user's home. Raises StateUnusable without one."""
-    home = environ.get("HOME" if os.name != "nt" else "USERPROFILE", "") or os.path.expanduser("~")
+    home = environ.get("HOME" if os.name != "nt" else "USERPROFILE", "") or _home_of_account()
     if not os.path.isabs(home):
         raise StateUnusable(
             "there is no home directory", "set HOME, or TALLYD_HOME to an absolute path"
         )
     return Path(home)
+
+
+def _home_of_account() -> str:
+    """The home by the system's list of accounts; "" where there is none. An empty HOME is not the root."""
+    if os.name == "nt":
+        return os.path.expanduser("~")
+    import pwd  # noqa: PLC0415 - not on Windows
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""

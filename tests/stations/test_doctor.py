@@ -133,7 +133,7 @@ def test_damaged_state_policy_settings_and_contracts_are_each_told_with_what_men
     found = wrong(looked(home))
 
     assert [(check, fix) for check, _, fix in found] == [
-        ("consent", "mend that line"),
+        ("settings", "mend that line"),
         ("consent", "mend it, or remove it: until then it forbids every product"),
         ("consent", 'mend it, or run "tallyd contract add FILE"'),
         (

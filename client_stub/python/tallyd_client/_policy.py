@@ -280,7 +280,16 @@ def is_ci(environ: "Any") -> bool:
 
 def _home(environ: "Any") -> str:
     home: str = environ.get("HOME" if os.name != "nt" else "USERPROFILE", "")
-    home = home or os.path.expanduser("~")
+    if not home and os.name == "nt":
+        home = os.path.expanduser("~")
+    elif not home:
+        # Not by expanduser: with an empty HOME that is the root.
+        import pwd
+
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            home = ""
     if not os.path.isabs(home):
         raise ValueError("there is no home directory")
     return home

@@ -49,10 +49,27 @@ def logs(arguments: argparse.Namespace) -> int:
         say("tallyd: nothing has been logged: no service is installed, and no host started one")
         return exits.NEVER_SET_UP
     sys.stdout.flush()
+    if command[0] == "journalctl" and not arguments.follow:
+        return _journal(command)
     try:
         os.execvp(command[0], command)  # noqa: S606 - words of ours, no shell
     except OSError as error:
         raise ServiceRefused(f"{command[0]} cannot be run: {error.strerror}") from error
+
+
+def _journal(command: list[str]) -> int:
+    """Show what the journal has; where that is nothing it does not say so itself."""
+    from tallyd.supervisor.steps import run_command
+
+    done = run_command(command)
+    if done.out:
+        print_lines(done.out.splitlines())
+        return 0
+    say(
+        "tallyd: the journal shows nothing of it to you; where it is kept for root alone, ask it as root:"
+        f" journalctl _UID={os.getuid()} {command[2]}"
+    )
+    return exits.NEVER_SET_UP
 
 
 def print_files(arguments: argparse.Namespace) -> int:
@@ -64,6 +81,9 @@ def print_files(arguments: argparse.Namespace) -> int:
     around = locate()
     recipe = recipe_here(around, is_on_demand=arguments.on_demand)
     chosen: Supervisor | None
+    if arguments.systemd and arguments.launchd:
+        say("tallyd: say --systemd or --launchd, not both")
+        return exits.USAGE
     if arguments.systemd or arguments.launchd:
         chosen = Launchd(os.environ) if arguments.launchd else Systemd(os.environ)
     else:

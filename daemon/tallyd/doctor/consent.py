@@ -39,7 +39,7 @@ def _settings(scene: Scene) -> Iterator[Finding]:
     try:
         settings.read_settings(scene.around.paths)
     except SettingsError as problem:
-        yield Finding("consent", Level.PROBLEM, problem.what, problem.hint or "mend that line")
+        yield Finding("settings", Level.PROBLEM, problem.what, problem.hint or "mend that line")
 
 
 def _policies(scene: Scene) -> Iterator[Finding]:

@@ -33,7 +33,8 @@ def check_lock(scene: Scene) -> Iterator[Finding]:
     holder, beat_at = scene.holder, lock.last_beat(scene.around.paths)
     if holder is None:
         # The file stays for the next one; what is in it means nothing.
-        yield Finding("lock", Level.NOTE, "nobody holds the lock: no daemon runs", "tallyd run")
+        # What starts one is the service's finding.
+        yield Finding("lock", Level.NOTE, "nobody holds the lock: no daemon runs")
         return
     if holder.pid <= 0:
         what = f"somebody holds {file}, and does not say who"

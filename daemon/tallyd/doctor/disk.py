@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from tallyd import mounts, reserve, spool
@@ -31,7 +32,15 @@ def check_mounts(scene: Scene) -> Iterator[Finding]:
     yield _configuration(mounts.look_at_place(paths.config), paths.config)
     state = mounts.look_at_place(paths.state)
     yield _state(state, paths.state)
-    yield _arrivals(state, paths.spools, scene)
+    refusing = [one for one in (paths.config, paths.state) if not _may_write(one)]
+    for one in refusing:
+        above = mounts.look_at_place(one).path
+        what = f"{one} cannot be {'written' if above == str(one) else 'made'}: {above} is not writable to you"
+        yield Finding(
+            "mount", Level.PROBLEM, what, f"make it yours: chown -R $(id -un) {shlex.quote(above)}"
+        )
+    if paths.state not in refusing:
+        yield _arrivals(state, paths.spools, scene)
     # A product's spool may be a mount of its own: a directory shared with a container.
     for product in spool.products_with_spool(paths):
         new = paths.spool(product).new
@@ -63,6 +72,11 @@ def check_room(scene: Scene) -> Iterator[Finding]:
     if os.path.exists(paths.database) and not reserve.is_whole(paths):
         what = "the reserve is missing: on a full disk a no could not be written down"
         yield Finding("room", Level.NOTE, what, "a running daemon makes it, once there is room")
+
+
+def _may_write(directory: Path) -> bool:
+    """Whether something can be made in it, or in the first one above that is there."""
+    return os.access(mounts.look_at_place(directory).path, os.W_OK | os.X_OK)
 
 
 def _configuration(place: Place, path: Path) -> Finding:

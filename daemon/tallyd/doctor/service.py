@@ -9,9 +9,10 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from tallyd import installation, policy, supervisor
+from tallyd import installation, policy, spool, supervisor
 from tallyd.doctor.finding import Finding, Level
 from tallyd.errors import StateUnusable
+from tallyd.limits import WAITED_LONG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,16 +43,21 @@ def _not_installed(scene: Scene) -> Iterator[Finding]:
     if not scene.products:
         what = "no service is installed, and no product needs one yet"
     yield Finding("service", Level.NOTE, what, _AGAIN)
+    if os.path.exists(scene.around.paths.stopped):
+        what = 'no tool starts a daemon: "tallyd service stop" was said'
+        yield Finding("service", Level.NOTE, what, "tallyd service start")
 
 
 def _installed(scene: Scene, found: Installed) -> Iterator[Finding]:
     """The file, beside this tallyd and this shell."""
+    if not found.is_ours:
+        what = f'{found.file} was not written by "tallyd service install", and is left alone'
+        fix = f"to have ours: mv {found.file} {found.file}.mine; {_AGAIN}"
+        yield Finding("service", Level.NOTE, what, fix)
+        return
     if found.problem:
         yield Finding("service", Level.PROBLEM, found.problem, _AGAIN)
         return
-    if not found.is_ours:
-        what = f'{found.file} was not written by "tallyd service install"'
-        yield Finding("service", Level.NOTE, what, "it stays as it is; remove it to have ours")
     ours = installation.command()
     if found.command[: len(ours)] != ours:
         what = f"{found.file} starts {found.command[0]}; this is {ours[0]}"
@@ -70,6 +76,9 @@ def _installed(scene: Scene, found: Installed) -> Iterator[Finding]:
     if rule:
         what = f"every product is off ({rule}): the service ends at once, as it should"
         yield Finding("service", Level.OK, what)
+    elif found.is_on_demand and not scene.has_daemon and (late := _late(scene)):
+        what = f"drops of {', '.join(late)} wait for over an hour, and nothing was started for them"
+        yield Finding("service", Level.PROBLEM, what, "tallyd service start; tallyd service status")
     elif scene.has_daemon or found.is_on_demand:
         how = ", on demand" if found.is_on_demand else ""
         yield Finding("service", Level.OK, f"{found.supervisor} starts it by {found.file}{how}")
@@ -79,6 +88,16 @@ def _installed(scene: Scene, found: Installed) -> Iterator[Finding]:
     else:
         what = f"{found.file} is there, and no daemon runs"
         yield Finding("service", Level.WARNING, what, "tallyd service start; tallyd service logs")
+
+
+def _late(scene: Scene) -> list[str]:
+    """The products whose drops a service on demand should have been started for."""
+    found = []
+    for product in scene.products:
+        ages = spool.measure(scene.around.paths.spool(product), scene.now).waiting
+        if ages is not None and ages.oldest_s is not None and ages.oldest_s > WAITED_LONG_S:
+            found.append(product)
+    return found
 
 
 def _manager(environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -76,7 +76,7 @@ complete -c tallyd -n _shtab_tallyd_using -s h -l help -d 'show this help messag
 complete -c tallyd -n _shtab_tallyd_using -l version -d 'show program'"'"'s version number and exit'
 complete -c tallyd -n '_shtab_tallyd_using; and test $_shtab_tallyd_npos -eq 0' -a run -d 'Run the daemon in the foreground until a signal.'
 complete -c tallyd -n '_shtab_tallyd_using run' -s h -l help -d 'show this help message and exit'
-complete -c tallyd -n '_shtab_tallyd_using run' -l on-demand -d 'let go of this shell, and leave when there was nothing to do for a while'
+complete -c tallyd -n '_shtab_tallyd_using run' -l on-demand -d 'log to a file, outlive this shell, and leave after 10 idle minutes'
 complete -c tallyd -n '_shtab_tallyd_using run' -l agent -d 'under launchd: end with 0 where starting again would not help'
 complete -c tallyd -n '_shtab_tallyd_using run' -l log-file -xka "(__fish_complete_path (commandline -ct))" -d 'log there instead of to stderr, and keep it under 256 KiB'
 complete -c tallyd -n '_shtab_tallyd_using; and test $_shtab_tallyd_npos -eq 0' -a status -d 'Say whether it is well, what it knows, where it went, how to end it.'

@@ -121,7 +121,7 @@ def _service(recipe: Recipe) -> str:
     told = "".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in recipe.environ)
     text = f"""{_HEAD}
 [Unit]
-Description=tallyd, which counts by the day what your tools' contracts allow (off is off)
+Description=tallyd, usage counts by the day as your tools' contracts allow (off is off)
 {limit}
 [Service]
 Type=notify

@@ -24,7 +24,7 @@ COMMANDS = (
         {
             "--on-demand": {
                 "action": "store_true",
-                "help": "let go of this shell, and leave when there was nothing to do for a while",
+                "help": "log to a file, outlive this shell, and leave after 10 idle minutes",
             },
             "--agent": {
                 "action": "store_true",
