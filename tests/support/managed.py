@@ -135,11 +135,12 @@ class Manager:
         return file
 
 
-def host_code(times: int) -> str:
-    """A host of the demo's contract that counts `times` calls and ends."""
+def host_code(times: int, *, autostart: bool = False) -> str:
+    """A host of the demo's contract that counts `times` calls and ends; it may start a daemon."""
+    contract = str(ROOT / "contracts" / "tallyd-demo.toml")
     return (
         "from tallyd_client import Client\n"
-        f"client = Client('tallyd-demo', '1', contract={str(ROOT / 'contracts' / 'tallyd-demo.toml')!r})\n"
+        f"client = Client('tallyd-demo', '1', contract={contract!r}, autostart={autostart})\n"
         "count = client.rollup('tool_calls', 'tool', 'client_name')\n"
         f"for _ in range({times}): count('search', 'test')\n"
     )
