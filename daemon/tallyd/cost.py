@@ -1,6 +1,6 @@
 """What the daemon costs: memory and CPU of a process that is known to be the one that holds a file open.
 
-The only module that imports psutil, and only where the system has no /proc as Linux has it: loading
+psutil only where the system has no /proc as Linux has it: loading
 psutil takes 12 ms, reading three files of /proc 0.1, and `tallyd status` is run in prompts.
 """
 

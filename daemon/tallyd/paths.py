@@ -82,6 +82,9 @@ class Paths(Frozen):
             ),
             *self.state.glob(f"{self.database.name}.damaged-*"),
             *(self.state / f"{self.log.name}{end}" for end in ("", ".1")),
+            # What a kill left of a file that was being written, or of a purge.
+            *self.state.glob(".*.tmp"),
+            *self.state.glob(".*.purged"),
         ]
         return [one for one in (*named, *beside) if os.path.lexists(one)]
 

@@ -27,6 +27,7 @@ class Progress:
         self._clock = clock
         self._between_rounds = between_rounds
         self._last_step: dict[str, float] = {}
+        self._waiting: set[str] = set()
 
     @contextmanager
     def round(self, duty: str) -> Iterator[None]:
@@ -50,19 +51,20 @@ class Progress:
     def waiting(self) -> Iterator[None]:
         """Wait for another duty, which is looked at itself: this one does not hang meanwhile."""
         duty = _DUTY.get()
-        is_in_round = self._last_step.pop(duty, None) is not None
+        self._waiting.add(duty)
         try:
             yield
         finally:
-            if is_in_round:
-                self._last_step[duty] = self._clock.monotonic()
+            self._waiting.discard(duty)
+            self.step()
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no duty is in a round."""
+        """Whether no duty is in a round, at work or waiting for another."""
         return not self._last_step
 
     def stuck(self, after_s: float) -> list[str]:
         """The duties that are in a round and took no step for longer than `after_s` seconds."""
         now = self._clock.monotonic()
-        return sorted(duty for duty, at in self._last_step.items() if now - at > after_s)
+        late = {duty for duty, at in self._last_step.items() if now - at > after_s}
+        return sorted(late - self._waiting)

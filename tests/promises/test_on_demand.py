@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def test_the_first_drop_starts_a_daemon_which_merges_and_leaves_when_it_is_idle(demand: Path):
+    set_idle(demand, 6)
     done = run_starting(demand)
     pid = wait_for_daemon(demand)
     during = processes_of(demand)
@@ -88,6 +90,7 @@ def test_the_daemon_has_nothing_of_the_hosts(
     demand: Path, tmp_path_factory: pytest.TempPathFactory
 ):
     """No descriptor, directory, console, signal mask, child's duty, or word of its environment."""
+    set_idle(demand, 3600)
     place = tmp_path_factory.mktemp("place")
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
@@ -227,6 +230,21 @@ def test_who_stopped_the_service_stopped_the_hosts_too(demand: Path):
     wait_until_gone(demand)
 
     assert (quiet, counted(demand)) == ({}, 3)
+
+
+def test_a_daemon_that_is_just_starting_hears_a_stop_too(demand: Path):
+    """A host looked before the word was there; whoever said it looked at the lock before it was taken."""
+    run_starting(demand, autostart=False)
+    (demand / "state" / "stopped").touch()
+    (demand / "state" / "starting").touch()
+
+    done = subprocess.run(
+        [str(PROGRAM), "run", "--on-demand"], env=environ_of(demand), timeout=60, check=False
+    )
+
+    assert (done.returncode, runs(demand), waiting(demand)) == (0, [], 1)
+    assert 'why="stopped by' in log_of(demand)
+    assert not (demand / "state" / "starting").exists()
 
 
 @pytest.mark.parametrize("way", ["others may write there", "it is another user's"])
@@ -372,15 +390,19 @@ def test_a_host_that_drops_at_the_moment_an_idle_daemon_leaves_is_merged(demand:
     """Twelve hosts, each a little later than the one before, around the second at which it leaves."""
     set_idle(demand, 1)
     run_starting(demand)
+    hosts = 1
     for turn in range(12):
-        wait_for_daemon(demand)
+        while holder(demand) is None:
+            run_starting(demand)
+            hosts += 1
         # From the last merge on the daemon stays for a second, and looks again each second.
         time.sleep(0.85 + 0.03 * turn)
         run_starting(demand)
+        hosts += 1
         wait_for(lambda: not waiting(demand))
     wait_until_gone(demand)
 
-    assert (counted(demand), waiting(demand)) == (13, 0)
+    assert (counted(demand), waiting(demand)) == (hosts, 0)
 
 
 _LEAVING = """#!{python}
@@ -409,7 +431,13 @@ def test_a_file_that_comes_after_the_last_look_of_a_leaving_daemon_is_merged_by_
     assert (counted(demand), waiting(demand)) == (2, 0)
     # The same process, in a second run.
     assert runs(demand) == [(__version__, _IDLE)] * 2
-    assert log_of(demand).count("action=daemon_started") == 2
+    # Of which each has a start and a length of its own.
+    lines = log_of(demand)
+    assert [int(one) < 2000 for one in re.findall(r"daemon_started .*startup_ms=(\d+)", lines)] == [
+        True,
+        True,
+    ]
+    assert [int(one) for one in re.findall(r"daemon_stopped .*uptime_s=(\d+)", lines)][1] < 4
 
 
 def test_looking_first_and_dropping_then_is_caught(demand: Path):

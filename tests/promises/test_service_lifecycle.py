@@ -62,9 +62,10 @@ def test_a_service_on_demand_that_ends_again_and_again_is_started_for_the_next_d
 def test_a_wrong_setting_that_was_mended_leaves_the_service_on_demand_as_it_was(on_demand):
     on_demand.write(".config/tallyd/config.toml", "[daemon]\nwach = true\n")
     for _ in range(12):
+        before = on_demand.shown("InvocationID")
         _drop(on_demand)
+        wait_for(lambda before=before: on_demand.shown("InvocationID") != before)
         on_demand.wait_until(ActiveState="failed")
-        on_demand.run("systemctl", "--user", "reset-failed", "tallyd.service")
     on_demand.write(".config/tallyd/config.toml", "")
 
     _drop(on_demand)

@@ -119,6 +119,7 @@ def test_a_no_is_heard_also_where_the_contract_is_damaged_or_was_never_there(
     after = status(home)["products"]["tallyd-demo"]
 
     assert "policy.toml forbids tallyd-demo" in done.stderr
+    assert "is off, should it ever come" in done.stdout
     assert (after["consent"]["decided_by"], show(home), after["spool"]["files"]) == (
         "user policy",
         [],
@@ -304,3 +305,30 @@ def test_a_choice_keeps_what_else_stands_in_the_products_own_file(home):
         ]
         == "user-41"
     )
+
+
+def test_a_no_to_a_slip_of_the_pen_says_what_was_meant_and_is_seen_and_taken_back(home):
+    _register(home)
+    said = run("tallyd", "off", "tallyd-dmo", environ=environ_of(home))
+    seen = tallyd(home, "status", check=False)
+    told = status(home)["forbidden"]
+    back = run("tallyd", "on", "tallyd-dmo", environ=environ_of(home))
+
+    assert "did you mean tallyd-demo?" in said.stderr
+    assert said.stdout == (
+        "tallyd-dmo is off, should it ever come; to take that back: tallyd on tallyd-dmo\n"
+    )
+    assert "tallyd-dmo, not registered here (user policy)" in seen
+    assert told == [{"rule": "user policy", "all": False, "except": [], "products": ["tallyd-dmo"]}]
+    assert (back.stdout, status(home)["forbidden"]) == (
+        f"{home / 'config' / 'policy.toml'} forbids tallyd-dmo no more\n",
+        [],
+    )
+
+
+def test_a_no_to_all_but_one_is_seen_in_the_status(home):
+    _register(home)
+    tallyd(home, "off", "--all")
+    tallyd(home, "on", "tallyd-demo")
+
+    assert "every product but tallyd-demo (user policy)" in tallyd(home, "status", check=False)

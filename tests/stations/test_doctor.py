@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -307,6 +308,34 @@ def test_a_read_only_state_is_told_with_its_mount(home):
     ]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+def test_a_home_in_which_nothing_can_be_made_is_told(tmp_path):
+    home = tmp_path / "ro"
+    home.mkdir()
+    for one in (home, *home.parents):
+        one.chmod(one.stat().st_mode | 0o005)
+    home.chmod(0o555)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        # Root may write everywhere.
+        os.setgroups([])
+        os.setgid(59_500)
+        os.setuid(59_500)
+        os.write(writing, json.dumps(wrong(looked(home))).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with open(reading) as told:
+        found = json.load(told)
+
+    fix = f"make it yours: chown -R $(id -un) {home}"
+    assert found == [
+        ["mount", f"{home}/{one} cannot be made: {home} is not writable to you", fix]
+        for one in ("config", "state")
+    ]
+
+
 # --- lock and database -----------------------------------------------------------------------------
 
 
@@ -367,9 +396,7 @@ def test_a_killed_daemon_leaves_a_lock_that_means_nothing(home):
         process.kill()
         process.wait()
 
-        assert of(looked(home), "lock") == [
-            ("note", "nobody holds the lock: no daemon runs", "tallyd run")
-        ]
+        assert of(looked(home), "lock") == [("note", "nobody holds the lock: no daemon runs", "")]
 
 
 @pytest.mark.parametrize("kind", ["link", "directory", "pipe"])
@@ -535,8 +562,8 @@ def test_a_service_that_works_in_another_home_is_told_and_one_that_is_stopped_is
     assert of(here, "service")[:2] == [
         (
             "note",
-            f'{file} was not written by "tallyd service install"',
-            "it stays as it is; remove it to have ours",
+            f'{file} was not written by "tallyd service install", and is left alone',
+            f"to have ours: mv {file} {file}.mine; tallyd service install",
         ),
         ("ok", f"systemd starts it by {file}", ""),
     ]

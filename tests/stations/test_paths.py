@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,16 @@ def test_a_home_that_is_no_absolute_path_is_none(home: dict[str, str]):
         Paths.locate(home)
     with pytest.raises(ValueError, match="no home"):
         _policy.directories(home)
+
+
+def test_an_empty_home_is_not_the_root_of_the_file_system():
+    expected = Path(pwd.getpwuid(os.getuid()).pw_dir)
+
+    assert (
+        (expected / ".config/tallyd", expected / ".local/state/tallyd")
+        == (Paths.locate({"HOME": ""}).config, Paths.locate({"HOME": ""}).state)
+        == tuple(map(Path, _policy.directories({"HOME": ""})))
+    )
 
 
 def test_without_a_variable_both_take_the_home_of_the_user(monkeypatch: pytest.MonkeyPatch):

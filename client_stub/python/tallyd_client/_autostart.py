@@ -119,8 +119,8 @@ class Starter:
                 time.sleep(_REAP_PAUSE_S)
             try:
                 # A host that waits for any child may have met it, and its number may be another's by
-                # now: ours leads a session of its own.
-                is_ours = os.getsid(self._shell) == self._shell
+                # now: ours leads a session of its own, or a group where that cannot be had.
+                is_ours = self._shell in (os.getsid(self._shell), os.getpgid(self._shell))
                 if not is_ours or os.waitpid(self._shell, os.WNOHANG)[0]:
                     self._shell = 0
             except OSError:

@@ -88,7 +88,7 @@ def _serve(
     from tallyd.service import daemon
     from tallyd.service.waiting import waiting
 
-    async def serve_and_leave() -> None:
+    async def serve_and_leave(began: float) -> None:
         ending = await daemon.serve(around, chosen, clock, began, way)
         # A host that dropped a moment ago saw our lock, and starts nobody: what it dropped is for us.
         if ending.reason is StopReason.IDLE and waiting(around) - ending.waiting:
@@ -102,12 +102,12 @@ def _serve(
     damaged_at = -DAMAGE_PAUSE_S
     while True:
         try:
-            anyio.run(serve_and_leave)
+            anyio.run(serve_and_leave, began)
         except BaseException as crash:
             now = clock.monotonic()
             if find(crash, StateDamaged) and now - damaged_at >= DAMAGE_PAUSE_S:
                 # It was set aside: begin anew, with an empty one. Twice in a row is the disk's doing.
-                damaged_at = now
+                damaged_at = began = now
                 continue
             if isinstance(crash, TallydError | KeyboardInterrupt):
                 # Before anything was started.
@@ -118,6 +118,8 @@ def _serve(
                 leave(exits.BUG)
             logging.getLogger("tallyd").critical(logs.line("ended", why=ended))
             leave(ended.exit_code)
+        # A second run of the same process begins now.
+        began = clock.monotonic()
 
 
 def _detach() -> None:
@@ -174,16 +176,20 @@ def _take_over(paths: Paths) -> float | None:
     without a service until the next login. When the wait was over, in monotonic seconds: a run begins
     then; None where there was none.
     """
-    from tallyd import handover, lock
+    from tallyd import handover, lock, reserve
 
     notifier = Notifier(os.environ)
-    has_waited = False
+    has_waited, asked = False, 0
     while (holder := lock.current_holder(paths)) is not None:
         has_waited = True
         notifier.extend_start(START_EXTEND_S)
         notifier.status(f"waits for {holder.in_words}")
         if holder.way == lock.ON_DEMAND:
-            handover.ask_for_service(paths)
+            if holder.pid != asked:
+                # A disk that refuses it is asked again; until then there is nothing but to wait.
+                with suppress(TallydError):
+                    reserve.insist(paths, lambda: handover.ask_for_service(paths))
+                    asked = holder.pid
             handover.announce(paths)
         time.sleep(_LOOK_S)
     return time.monotonic() if has_waited else None

@@ -158,7 +158,7 @@ def start(arguments: argparse.Namespace) -> int:
     if (supervisor is None or supervisor.installed() is None) and around.paths.stopped.exists():
         if not arguments.dry_run:
             allow_start(around.paths)
-        after = ["a tool may start a daemon again"]
+        after = [] if arguments.dry_run else ["a tool may start a daemon again"]
         return _report(None, [], arguments, undo="", after=after, is_quiet=True)
     return _act(arguments, lambda one: one.start(), undo="tallyd service stop")
 
@@ -172,8 +172,9 @@ def stop(arguments: argparse.Namespace) -> int:
     if supervisor is not None and (installed := supervisor.installed()) is not None:
         need_this_home(installed, around.environ)
         plan = supervisor.stop()
-    after = ['no tool starts a daemon meanwhile; to take it back: "tallyd service start"']
+    after = []
     if not arguments.dry_run:
+        after = ['no tool starts a daemon meanwhile; to take it back: "tallyd service start"']
         # First, so that a daemon that a host starts just now hears it. A disk that refuses it says so below.
         with suppress(TallydError):
             forbid_start(around.paths)

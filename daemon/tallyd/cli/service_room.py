@@ -81,7 +81,7 @@ def make_room(around: Surroundings, supervisor: Supervisor) -> None:
 
 def end_on_demand(paths: Paths) -> bool:
     """End the daemon that a host started, if one runs; whether one did. Raises AlreadyRunning."""
-    from tallyd import lock
+    from tallyd import cost, handover, lock
 
     deadline = time.monotonic() + TAKE_OVER_S
     has_told = False
@@ -90,8 +90,12 @@ def end_on_demand(paths: Paths) -> bool:
             raise AlreadyRunning(f"{holder.in_words} does not end", "try again")
         if not has_told:
             has_told = True
-            with suppress(OSError):
-                os.kill(holder.pid, signal.SIGTERM)
+            if cost.of_holder(holder.pid, str(paths.lock))[0] is None:
+                # Its number may be another program's here: another system may share this home.
+                handover.ask_for_service(paths)
+            else:
+                with suppress(OSError):
+                    os.kill(holder.pid, signal.SIGTERM)
         time.sleep(_LOOK_S)
     return has_told
 

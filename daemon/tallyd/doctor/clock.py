@@ -25,8 +25,12 @@ def check(scene: Scene) -> Iterator[Finding]:
         what = f"{clock.AHEAD_ENV} is {ahead}: this shell's tallyd does not read the real time"
         yield Finding("clock", Level.WARNING, what, f"unset {clock.AHEAD_ENV}")
     if scene.service is not None and (theirs := scene.service.get(clock.AHEAD_ENV, "")) != ahead:
-        what = f"the running daemon has {clock.AHEAD_ENV}={theirs or '(not set)'}, this shell not"
-        yield Finding("clock", Level.WARNING, what, "restart it without that variable")
+        what = (
+            f"the running daemon has {clock.AHEAD_ENV}={theirs or '(not set)'}, this shell"
+            f" {ahead or '(not set)'}"
+        )
+        fix = "restart it without that variable" if theirs else f"unset {clock.AHEAD_ENV}"
+        yield Finding("clock", Level.WARNING, what, fix)
     told = list(_wrong(scene))
     yield from told or [Finding("clock", Level.OK, f"it is {instant(scene.now)}")]
 

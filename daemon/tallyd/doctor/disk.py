@@ -75,8 +75,12 @@ def check_room(scene: Scene) -> Iterator[Finding]:
 
 
 def _may_write(directory: Path) -> bool:
-    """Whether something can be made in it, or in the first one above that is there."""
-    return os.access(mounts.look_at_place(directory).path, os.W_OK | os.X_OK)
+    """Whether something can be made in it, or in the first one above that is there.
+
+    Of a disk that is read-only the finding is another one.
+    """
+    place = mounts.look_at_place(directory)
+    return place.is_read_only or os.access(place.path, os.W_OK | os.X_OK)
 
 
 def _configuration(place: Place, path: Path) -> Finding:

@@ -54,9 +54,9 @@ def _installed(scene: Scene, found: Installed) -> Iterator[Finding]:
         what = f'{found.file} was not written by "tallyd service install", and is left alone'
         fix = f"to have ours: mv {found.file} {found.file}.mine; {_AGAIN}"
         yield Finding("service", Level.NOTE, what, fix)
-        return
-    if found.problem:
+    elif found.problem:
         yield Finding("service", Level.PROBLEM, found.problem, _AGAIN)
+    if found.problem:
         return
     ours = installation.command()
     if found.command[: len(ours)] != ours:

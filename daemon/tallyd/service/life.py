@@ -160,8 +160,9 @@ class Life:
         self._cancel()
 
     def reloaded(self) -> None:
-        """The loops are about to begin anew."""
-        self._notifier.ready(self._in_words())
+        """The loops are about to begin anew. Before the first scan that is no READY yet."""
+        if self.is_ready:
+            self._notifier.ready(self._in_words())
 
     def stopping(self) -> None:
         """Nothing is done any more but to record the stop."""

@@ -86,7 +86,8 @@ def recipe_for(
         parts=tuple(Path(one) for one in sys.path if os.path.isabs(one)),
         writable=tuple(dict.fromkeys(one.resolve() for one in (home, paths.config, paths.state))),
     )
-    for text in (*made.command, *(value for _, value in told), str(home), str(made.state)):
+    places = (home, made.config, made.state, *made.writable)
+    for text in (*made.command, *(value for _, value in told), *map(str, places)):
         if not text.isprintable():
             raise BadRequest(f"no service file can hold {text!r}", "rename that directory")
     return made

@@ -29,12 +29,15 @@ class ServiceRefused(TallydError):
     exit_code = exits.UNAVAILABLE
 
 
+# launchd takes no file that others can write.
+_MODE = 0o644
+
+
 class Write(Frozen):
-    """Put `text` into a file, for everybody to read where `is_public`."""
+    """Put `content` into a file that its user writes and everybody may read."""
 
     path: Path
     content: bytes
-    mode: int = 0o644
 
     @property
     def is_done(self) -> bool:
@@ -201,10 +204,10 @@ def _write(step: Write) -> None:
     try:
         step.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, step.mode)
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
             with os.fdopen(descriptor, "wb") as opened:
-                # Whatever the umask is: launchd takes no file that others can write.
-                os.fchmod(descriptor, step.mode)
+                # Whatever the umask is.
+                os.fchmod(descriptor, _MODE)
                 opened.write(step.content)
             os.replace(beside, step.path)
         except OSError:

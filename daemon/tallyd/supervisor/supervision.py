@@ -34,7 +34,9 @@ class Installed(Frozen):
 
     @property
     def problem(self) -> str:
-        """Why it cannot start, in words; "" when it can as far as the disk tells."""
+        """Why it cannot start, in words; "" when it can as far as the disk tells, and for another's file."""
+        if not self.is_ours:
+            return ""
         if not self.command:
             return f"{self.file} starts nothing that we know"
         program = self.command[0]

@@ -260,14 +260,14 @@ class Systemd:
                 raise ServiceRefused(
                     f"{name} is masked in your user manager", f"systemctl --user unmask {name}"
                 )
-            if os.path.lexists(file) and (file.is_symlink() or not self._is_ours(file)):
+            if os.path.lexists(file) and not self._is_ours(file):
                 raise ServiceRefused(
                     f'{file} is there already, and "tallyd service install" did not write it',
                     "move it away; changes of your own belong into a drop-in (systemctl --user edit tallyd)",
                 )
 
     def _is_ours(self, path: Path) -> bool:
-        return read_text(path).startswith(unit.MARK)
+        return not path.is_symlink() and read_text(path).startswith(unit.MARK)
 
 
 def _can_start(settings: list[str]) -> bool:

@@ -126,7 +126,7 @@ Description=tallyd, usage counts by the day as your tools' contracts allow (off 
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={" ".join(_word(one) for one in run)}
+ExecStart={" ".join([_quoted(run[0]), *(_word(one) for one in run[1:])])}
 ExecReload=kill -HUP $MAINPID
 WorkingDirectory=/
 # In the journal it is called so, and not by its interpreter.
@@ -185,7 +185,7 @@ WantedBy=default.target
 
 
 def _word(text: str) -> str:
-    """One word of a command line."""
+    """One word of a command line, but for the first, in which no variable is looked for."""
     return _quoted(text.replace("$", "$$"))
 
 
@@ -205,7 +205,8 @@ def command_of(text: str) -> list[str]:
     """The words of the ExecStart of a unit that we rendered; none of another text."""
     for line in text.splitlines():
         if line.startswith("ExecStart="):
-            return [one.replace("$$", "$") for one in _words(line.partition("=")[2])]
+            program, *words = _words(line.partition("=")[2]) or [""]
+            return [program, *(one.replace("$$", "$") for one in words)]
     return []
 
 
@@ -222,8 +223,12 @@ def environ_of(text: str) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in pairs]
 
 
-def _words(line: str) -> Iterable[str]:
+def _words(line: str) -> list[str]:
     """Split as systemd.syntax(7) has it, as far as `_quoted` goes."""
+    return list(_split(line))
+
+
+def _split(line: str) -> Iterable[str]:
     word, is_quoted, is_escaped, is_begun = "", False, False, False
     for one in line:
         if is_escaped:

@@ -32,7 +32,7 @@ def installed_in(directory: Path) -> Installed | None:
         supervisor=NAME,
         file=file,
         command=tuple(command),
-        is_ours=text.startswith(unit.MARK),
+        is_ours=not file.is_symlink() and text.startswith(unit.MARK),
         is_on_demand=(directory / unit.PATH).exists(),
         has_sandbox=any(line.startswith("PrivateUsers=") for line in text.splitlines()),
         text=text,

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tallyd import __version__, exits
+from tallyd.terminal import screen_of
 from tallyd.usage.commands import COMMANDS
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """argparse's own, told how wide the terminal is: to find out it would load 4 ms of archives."""
 
     def __init__(self, prog: str) -> None:
-        try:
-            columns = int(os.environ.get("COLUMNS", "")) or os.get_terminal_size().columns
-        except (ValueError, OSError):
-            columns = 80
+        columns = screen_of(sys.stdout, os.environ).width or 80
         super().__init__(prog, width=columns - 2)
 
 
