@@ -53,7 +53,7 @@ def gather(around: Surroundings, now: float, product: str = "") -> tuple[dict[st
         if not names and not dropping:
             # Says what to do.
             around.registry.get(product)
-    service, broken = _service(around)
+    service, broken = _service(around, names)
     all_off = policy.all_forbidden_by(paths, around.environ) or None
     daemon = _daemon(running, paths, now, product)
     if running is not None:
@@ -161,7 +161,7 @@ def _daemon(holder: Holder | None, paths: Paths, now: float, product: str) -> di
     }
 
 
-def _service(around: Surroundings) -> tuple[dict[str, Any], str]:
+def _service(around: Surroundings, products: Sequence[str]) -> tuple[dict[str, Any], str]:
     """What starts the daemon by itself, by its file alone; and what is wrong with that."""
     installed, problem = None, ""
     try:
@@ -178,6 +178,12 @@ def _service(around: Surroundings) -> tuple[dict[str, Any], str]:
         "supervisor": installed.supervisor if installed else None,
         "mode": ("on-demand" if installed.is_on_demand else "resident") if installed else None,
         "file": str(installed.file) if installed else None,
+        "unwatched": [
+            name
+            for name in products
+            if installed and installed.is_on_demand
+            if str(around.paths.spool(name).new) not in installed.watches
+        ],
         "stopped": os.path.exists(around.paths.stopped),
     }
     return told, problem

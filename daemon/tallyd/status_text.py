@@ -135,6 +135,8 @@ def _service(service: Report) -> str:
     if service["stopped"]:
         return f"{service['supervisor']}, stopped until: tallyd service start"
     when = "when a tool drops counts" if service["mode"] == "on-demand" else "at each login"
+    if service["unwatched"]:
+        when += f", but for {', '.join(service['unwatched'])}: tallyd service install --on-demand"
     return f"{service['supervisor']} starts it {when}; to end that: tallyd service uninstall"
 
 

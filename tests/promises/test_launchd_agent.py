@@ -691,13 +691,15 @@ def test_the_doctor_reads_the_agent_as_it_reads_a_unit(a_mac):
 def test_a_daemon_that_fails_at_each_start_does_not_fill_the_log(a_mac):
     """It is started again for ever, and what it says before its log is set up has no other cap."""
     a_mac.service("install")
+    a_mac.service("stop")
     config = a_mac.home / ".config" / "tallyd" / "config.toml"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text("[daemon]\nlog_level = 7\n")
     before = "".join(f"{number:07}\n" for number in range(LOG_MAX_BYTES // 4))
     a_mac.log.write_text(before)
 
-    a_mac.launchctl("kickstart", "-k", _TARGET)
+    # As at a login: "tallyd service start" would say what is wrong, and start nothing.
+    a_mac.launchctl("bootstrap", GUI, str(a_mac.agent))
     wait_for(a_mac.log.with_name("tallyd.log.1").exists)
     wait_for(lambda: not _runs(a_mac))
 

@@ -89,6 +89,17 @@ def test_a_service_on_demand_that_waits_is_well_and_one_whose_drops_wait_is_not(
     assert (late[0], [one["place"] for one in json.loads(late[1])["problems"]]) == (3, ["service"])
 
 
+def test_a_product_that_came_later_is_named_until_the_service_is_told_of_it(on_demand):
+    later = str(DEMO_CONTRACT.with_name("codegraph.toml"))
+    on_demand.tallyd("contract", "add", later)
+    before = on_demand.status()["service"]["unwatched"]
+    said = " ".join(on_demand.ask_tallyd("status")[1].split())
+    on_demand.tallyd("service", "install", "--on-demand")
+
+    assert (before, on_demand.status()["service"]["unwatched"]) == (["codegraph"], [])
+    assert "but for codegraph: tallyd service install --on-demand" in said
+
+
 def test_a_restart_after_a_stop_watches_for_drops_again(on_demand):
     on_demand.tallyd("service", "stop")
 

@@ -142,6 +142,28 @@ def test_a_start_is_extended_until_the_first_scan_is_done(life, heard):
     )
 
 
+def test_a_reload_before_the_first_scan_says_no_ready(life, heard):
+    life.reload()
+    life.reloaded()
+    before = heard.words
+    life.scanned(1, 0)
+    life.reload()
+    life.reloaded()
+
+    assert [one for one in before if one.startswith("READY")] == []
+    assert heard.words.count("READY=1") == 2
+
+
+def test_a_duty_that_waits_for_its_turn_is_in_a_round_and_no_leave_cuts_it_short(life):
+    with life.progress.round("flush"):
+        with life.progress.round("delivery"):
+            life.leave(Ending(StopReason.IDLE))
+        with life.progress.waiting():
+            during = life.ending
+
+    assert (during, life.ending is not None) == (None, True)
+
+
 def test_a_leave_waits_for_the_end_of_every_round_and_a_signal_for_none(life):
     with life.progress.round("delivery"):
         life.leave(_IDLE)
