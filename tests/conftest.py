@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.clock import FakeClock
 from support.hosts import clients
+from support.managed import Manager, user_manager
 from support.pipeline import Pipeline
+from support.processes import DEMO_CONTRACT
 from tallyd_client import Client
 
 
@@ -42,6 +45,14 @@ def pipeline(home: Path, clock: FakeClock) -> Iterator[Pipeline]:
     """The daemon's pipeline in this process, for the demo's contract, with its notice shown."""
     with Pipeline.open(home, clock) as made:
         made.register("tallyd-demo")
+        yield made
+
+
+@pytest.fixture
+def manager() -> Iterator[Manager]:
+    """A live user manager, with the demo's contract registered."""
+    with user_manager() as made:
+        made.run(sys.executable, "-m", "tallyd", "contract", "add", str(DEMO_CONTRACT))
         yield made
 
 

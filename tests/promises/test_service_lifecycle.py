@@ -5,20 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from collections.abc import Iterator
 
 import pytest
-from support.managed import QUICK, Manager, host_code, user_manager
+from support.managed import QUICK, Manager, host_code
 from support.processes import DEMO_CONTRACT, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.system, pytest.mark.timeout(400)]
-
-
-@pytest.fixture
-def manager() -> Iterator[Manager]:
-    with user_manager() as made:
-        made.run(sys.executable, "-m", "tallyd", "contract", "add", str(DEMO_CONTRACT))
-        yield made
 
 
 @pytest.fixture
@@ -47,6 +39,7 @@ def test_a_service_on_demand_that_ends_again_and_again_is_started_for_the_next_d
 ):
     """Stored is a no, and a shell that says yes drops what the daemon deletes: it ends with 0 each time."""
     on_demand.tallyd("off", "tallyd-demo")
+    # More often than any start limit of systemd's would let it.
     for _ in range(14):
         _drop(on_demand, TALLYD_DEMO_TELEMETRY="1")
         wait_for(lambda: not _spooled(on_demand))
@@ -272,10 +265,12 @@ def test_off_for_everything_ends_the_service_at_once_and_on_starts_it_again(mana
     manager.tallyd("off", "--all")
     manager.wait_until(ActiveState="inactive")
     installed = manager.tallyd("service", "install").splitlines()[-1]
+    looked = manager.ask_tallyd("service", "status")[1]
     said = manager.ask_tallyd("on", "tallyd-demo")[2]
 
     assert installed == (
         "every product is off (user policy), so nothing runs; to change that: tallyd on PRODUCT"
     )
+    assert "every product is (user policy)" in looked
     assert "started the service" in said
     assert manager.shown("ActiveState") == {"ActiveState": "active"}

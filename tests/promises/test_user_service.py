@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from support.managed import QUICK, Manager, host_code, user_manager
 from support.processes import DEMO_CONTRACT, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.system, pytest.mark.timeout(400)]
-
-
-@pytest.fixture
-def manager() -> Iterator[Manager]:
-    with user_manager() as made:
-        made.run(sys.executable, "-m", "tallyd", "contract", "add", str(DEMO_CONTRACT))
-        yield made
 
 
 @pytest.fixture

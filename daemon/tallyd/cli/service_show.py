@@ -15,6 +15,7 @@ from tallyd.cli.service_words import supervision_json, supervision_text
 if TYPE_CHECKING:
     import argparse
 
+    from tallyd.product import Surroundings
     from tallyd.supervisor import Supervisor
 
 
@@ -27,10 +28,21 @@ def status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(supervision_json(seen))
     else:
-        print_lines(supervision_text(seen))
+        why = [] if seen.state == "active" or seen.installed is None else _why_not(locate())
+        print_lines([*supervision_text(seen), *why])
     if seen.installed is None:
         return exits.NEVER_SET_UP
     return 0 if seen.state == "active" or seen.waits else exits.NOT_RUNNING
+
+
+def _why_not(around: Surroundings) -> list[str]:
+    """What keeps it from running, where that stands on disk."""
+    from tallyd import policy, symptoms
+
+    rule = policy.all_forbidden_by(around.paths, around.environ)
+    told = [f"  off         every product is ({rule}); to change that: tallyd on PRODUCT"]
+    wrong = [f"WRONG: {one.why}" for one in symptoms.of_the_settings(around.paths)]
+    return [*(told if rule else []), *(["", *wrong] if wrong else [])]
 
 
 def logs(arguments: argparse.Namespace) -> int:
