@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -792,3 +793,17 @@ def _close(home: Path) -> None:
 def _fill_but(place: Path, room: int) -> None:
     disk = os.statvfs(place)
     (place / "some").write_bytes(b"x" * (disk.f_bavail * disk.f_frsize - room))
+
+
+def test_a_lock_that_nobody_can_look_at_holds_up_nothing_else(home, monkeypatch):
+    """As on a disk whose server is gone: a look returns when it likes, or never."""
+    has_ended = threading.Event()
+    monkeypatch.setattr(the_doctor, "DOCTOR_SILENCE_S", 0.01)
+    monkeypatch.setattr(the_doctor, "DOCTOR_CHECK_S", 0.02)
+    monkeypatch.setattr(the_doctor, "look_around", lambda *_: has_ended.wait(60))
+
+    found = looked(home)
+    has_ended.set()
+
+    assert found[0].what == "could not look: no answer within 0.02 s"
+    assert {one.check for one in found} >= {"consent", "spool", "mount", "service", "clock"}

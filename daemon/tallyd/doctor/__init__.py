@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from tallyd.doctor import clock, consent, daemon, disk, network, program, service, spool
 from tallyd.doctor.finding import Finding, Level
-from tallyd.doctor.scene import look_around
+from tallyd.doctor.scene import Scene, look_around
 from tallyd.errors import TallydError, in_words
 from tallyd.limits import DOCTOR_CHECK_S, DOCTOR_SILENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from tallyd.doctor.scene import Scene
     from tallyd.product import Surroundings
 
 __all__ = ["Finding", "Level", "report", "text", "walk"]
@@ -47,8 +46,16 @@ def walk(
     around: Surroundings, now: float, say: Callable[[str], None], *, online: bool = False
 ) -> list[Finding]:
     """Every finding, check by check; `now` is in Unix seconds, `say` tells of what takes long."""
-    scene = look_around(around, now)
-    found = [one for name, check in _CHECKS for one in _guarded(name, check, scene, say)]
+    # Until somebody looked: nobody holds the lock as far as we know.
+    scenes = [Scene(around, now, None, None)]
+
+    def look(scene: Scene) -> Iterator[Finding]:
+        scenes.append(look_around(scene.around, scene.now))
+        yield from ()
+
+    found = _guarded("lock", look, scenes[0], say)
+    scene = scenes[-1]
+    found += [one for name, check in _CHECKS for one in _guarded(name, check, scene, say)]
     if online:
         from tallyd.doctor.online import look_online  # noqa: PLC0415 - it alone knows of sockets
 

@@ -118,13 +118,23 @@ def _manager(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 def _linger(environ: Mapping[str, str]) -> Finding:
     """Whether user services outlive the last logout; read, for `loginctl` speaks through a socket."""
-    user = environ.get("USER") or environ.get("LOGNAME", "")
+    user = _account() or environ.get("USER", "")
     if re.fullmatch(r"[^/\0]+", user) and os.path.exists(os.path.join(_LINGER, user)):
         what = f"linger is on for {user}: the daemon runs also while nobody is logged in"
         fix = f"tallyd needs no linger; if nothing else does: loginctl disable-linger {user}"
         return Finding("service", Level.NOTE, what, fix)
     what = "linger is off, and right so: nothing is counted while nobody is logged in"
     return Finding("service", Level.OK, what)
+
+
+def _account() -> str:
+    """Who this is, whatever a shell that was changed by `su` still says; "" where no list has him."""
+    import pwd  # noqa: PLC0415 - not on Windows, where there is no linger either
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
 
 
 def _hardening(pid: int) -> Iterator[Finding]:
