@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -393,9 +394,18 @@ def test_a_service_waits_for_whoever_holds_the_lock_and_then_runs(manager):
     manager.wait_until(
         ActiveState="activating", StatusText=f"waits for tallyd in a terminal (process {first})"
     )
+    waited_from = time.monotonic()
+    wait_for(lambda: time.monotonic() - waited_from > 5)
     manager.run("kill", first)
 
     manager.wait_until(ActiveState="active", NRestarts="0")
+    # Its run begins when the lock is free, and not with the process.
+    (startup_ms,) = (
+        int(re.findall(r"startup_ms=(\d+)", line)[0])
+        for _, line in manager.journal()
+        if "action=daemon_started" in line
+    )
+    assert startup_ms < 5000
 
 
 def test_state_behind_a_link_and_outside_the_home_can_be_written_by_the_service(manager):
