@@ -1,7 +1,7 @@
 """What the daemon costs: memory and CPU of a process that is known to be the one that holds a file open.
 
-psutil only where the system has no /proc as Linux has it: loading
-psutil takes 12 ms, reading three files of /proc 0.1, and `tallyd status` is run in prompts.
+It loads psutil only where the system has no /proc as Linux has it: that takes 12 ms, reading three files of
+/proc 0.1, and `tallyd status` is run in prompts.
 """
 
 from __future__ import annotations

@@ -36,8 +36,10 @@ def plan(around: Surroundings) -> tuple[list[Path], list[str]]:
     if paths.state.is_dir():
         kept += [str(one) for one in sorted(paths.state.iterdir()) if one not in gone]
     refusing = _refused(around)
-    forbidden = policy.standing(paths, {})
-    if forbidden and forbidden[0]["all"]:
+    forbids_all = any(
+        one["all"] for one in policy.standing(paths, {}) if one["rule"] == "user policy"
+    )
+    if forbids_all:
         kept.append(f'the "no" to everything that {paths.user_policy} forbids')
     elif refusing:
         kept.append(f'the "no" to {", ".join(refusing)}, in {paths.user_policy}')

@@ -346,21 +346,19 @@ def test_without_a_home_it_says_what_to_do(home):
     assert (done.returncode, "set HOME" in done.stderr) == (73, True)
 
 
-def test_a_check_that_raises_or_hangs_is_a_finding_and_the_rest_goes_on(home, monkeypatch):
+def test_a_check_that_raises_or_hangs_is_a_finding_and_the_rest_goes_on(monkeypatch):
     """A bug of ours, a disk that does not answer: made by hand, for neither can be had for real here."""
     said: list[str] = []
-    paths = Paths.locate({"TALLYD_HOME": str(home)})
-    scene = look_around(Surroundings(paths, Registry(paths), {}), time.time())
     monkeypatch.setattr(the_doctor, "DOCTOR_SILENCE_S", 0.05)
     monkeypatch.setattr(the_doctor, "DOCTOR_CHECK_S", 0.1)
 
-    def raises(_: object) -> list[object]:
+    def raises() -> list[object]:
         raise ZeroDivisionError("a bug")
 
     read, write = os.pipe()
-    stuck = _guarded("disk", lambda _: os.read(read, 1) and [], scene, said.append)
+    stuck = _guarded("disk", lambda: os.read(read, 1) and [], said.append)
     os.write(write, b"x")
-    broken = _guarded("bug", raises, scene, said.append)
+    broken = _guarded("bug", raises, said.append)
 
     assert [(one.check, one.level.value, one.what) for one in (*stuck, *broken)] == [
         ("disk", "problem", "could not look: no answer within 0.1 s"),

@@ -6,7 +6,7 @@ undo it. Where there is no service manager they say so, and what works instead.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from tallyd.cli.here import locate, time_now
 from tallyd.cli.output import print_json, print_lines, say
 from tallyd.cli.service_room import (
     allow_start,
+    another_home,
     end_on_demand,
     forbid_start,
     make_room,
@@ -32,12 +33,13 @@ from tallyd.errors import TallydError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tallyd.product import Surroundings
     from tallyd.supervisor import Supervisor
     from tallyd.supervisor.recipe import Recipe
     from tallyd.supervisor.steps import Step
+    from tallyd.supervisor.supervision import Supervision
 
 
 def _in_turn(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
@@ -74,12 +76,9 @@ def install(arguments: argparse.Namespace) -> int:
     recipe = supervisor.suited(recipe)
     # A service of this version could not start.
     refuse_newer(around.paths)
-    before = supervisor.installed()
-    if before is not None and (differing := before.told_otherwise(around.environ)):
-        words = ", ".join(
-            f"{name}={there or '(not set)'}" for name, (_, there) in differing.items()
-        )
-        say(f"note: until now the service was another home's ({words}), which has none from now on")
+    other = another_home(supervisor, around.environ)
+    if other:
+        say(f"note: until now the service was another home's ({other}), which has none from now on")
     holder = lock.current_holder(around.paths)
     is_outdated = holder is not None and holder.version != __version__
     start = not arguments.no_start
@@ -117,16 +116,13 @@ def uninstall(arguments: argparse.Namespace) -> int:
     plan = supervisor.uninstall() if supervisor is not None else []
     done = _carry_out(supervisor, plan, arguments) if supervisor is not None else []
     lines = []
-    if not arguments.dry_run:
-        allow_start(around.paths)
-        if end_on_demand(around.paths):
-            say("ended the daemon that a tool had started")
-    if arguments.purge:
-        try:
+    with _telling(done):
+        if not arguments.dry_run:
+            allow_start(around.paths)
+            if end_on_demand(around.paths):
+                say("ended the daemon that a tool had started")
+        if arguments.purge:
             lines = _purge(around, dry_run=arguments.dry_run)
-        except TallydError:
-            _tell_done(done)
-            raise
     holder = lock.current_holder(around.paths)
     if holder is not None and not arguments.dry_run and not arguments.purge:
         why = (
@@ -169,8 +165,8 @@ def stop(arguments: argparse.Namespace) -> int:
     around = locate()
     supervisor = supervisor_here(is_quiet=True)
     plan: list[Step] = []
-    if supervisor is not None and (installed := supervisor.installed()) is not None:
-        need_this_home(installed, around.environ)
+    if supervisor is not None and supervisor.installed() is not None:
+        need_this_home(supervisor, around.environ)
         plan = supervisor.stop()
     after = []
     if not arguments.dry_run:
@@ -180,14 +176,11 @@ def stop(arguments: argparse.Namespace) -> int:
             forbid_start(around.paths)
     done = _carry_out(supervisor, plan, arguments) if supervisor is not None else []
     if not arguments.dry_run:
-        try:
+        with _telling(done):
             # And now, for a service that was being started has taken it back.
             forbid_start(around.paths)
             if end_on_demand(around.paths):
                 after.insert(0, "ended the daemon that a tool had started")
-        except TallydError:
-            _tell_done(done)
-            raise
     return _report(
         supervisor, done, arguments, undo="tallyd service start", after=after, is_quiet=True
     )
@@ -211,9 +204,7 @@ def _act(
     if supervisor is None:
         return exits.UNAVAILABLE
     around = locate()
-    installed = supervisor.installed()
-    if installed is not None:
-        need_this_home(installed, around.environ)
+    need_this_home(supervisor, around.environ)
     steps = plan(supervisor)
     # Wrong ones would keep it from starting.
     read_settings(around.paths)
@@ -222,7 +213,7 @@ def _act(
         make_room(around, supervisor)
         tell_of_this_shell(around)
     done = _carry_out(supervisor, steps, arguments)
-    after = _how_it_goes(supervisor) if not arguments.dry_run else []
+    after = _how_it_goes(supervisor.look()) if not arguments.dry_run else []
     return _report(supervisor, done, arguments, undo=undo, after=after)
 
 
@@ -235,20 +226,22 @@ def _carry_out(
     if arguments.dry_run:
         return [one for one in plan if not one.is_done]
     done: list[Step] = []
-    try:
+    with _telling(done, 'undo: "tallyd service uninstall"'):
         carry_out(plan, supervisor.explain, done.append)
-    except TallydError:
-        _tell_done(done)
-        if done:
-            say('undo: "tallyd service uninstall"')
-        raise
     return done
 
 
-def _tell_done(done: Sequence[Step]) -> None:
+@contextmanager
+def _telling(done: Sequence[Step], undo: str = "") -> Iterator[None]:
     """Before an error: what was done all the same."""
-    for step in done:
-        say(step_words(step, will=False))
+    try:
+        yield
+    except TallydError:
+        for step in done:
+            say(step_words(step, will=False))
+        if done and undo:
+            say(undo)
+        raise
 
 
 def _report(
@@ -300,12 +293,11 @@ def _after_install(
         return ['installed, not started: "tallyd service start", or your next login']
     if recipe.is_on_demand:
         return ["it is started when a tool drops counts, and leaves when it is idle"]
-    return _how_it_goes(supervisor)
+    return _how_it_goes(seen)
 
 
-def _how_it_goes(supervisor: Supervisor) -> list[str]:
+def _how_it_goes(seen: Supervision) -> list[str]:
     """Whether it runs now, after it was started."""
-    seen = supervisor.look()
     if seen.waits and seen.state != "active":
         return ["it waits for a tool to drop counts"]
     if seen.state == "activating":

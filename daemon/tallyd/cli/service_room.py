@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tallyd.product import Surroundings
     from tallyd.supervisor import Supervisor
     from tallyd.supervisor.recipe import Recipe
-    from tallyd.supervisor.supervision import Installed
 
 _NO_MANAGER = "there is no service manager here (neither systemd for users nor launchd)."
 _NO_ANSWER = (
@@ -63,9 +62,11 @@ def make_room(around: Surroundings, supervisor: Supervisor) -> None:
     """
     from tallyd import handover, lock
 
-    # No host starts another one from now on.
-    handover.announce(around.paths)
     holder = lock.current_holder(around.paths)
+    if holder is None or holder.way == lock.ON_DEMAND:
+        # No host starts another one from now on; one may have, just before.
+        handover.announce(around.paths)
+        holder = lock.current_holder(around.paths)
     if holder is None or holder.pid == supervisor.look().pid or holder.way == lock.SERVICE:
         return
     if holder.way == lock.ON_DEMAND:
@@ -108,18 +109,23 @@ def forbid_start(paths: Paths) -> None:
     reserve.insist(paths, lambda: replace_file(paths.stopped, b""))
 
 
-def need_this_home(installed: Installed, environ: Mapping[str, str]) -> None:
+def another_home(supervisor: Supervisor, environ: Mapping[str, str]) -> str:
+    """Of which home the installed service is, by its variables, where that is not this shell's; else ""."""
+    found = supervisor.installed()
+    differing = found.told_otherwise(environ) if found is not None else {}
+    return ", ".join(
+        f"{name}={there}" if there else f"{name} not set" for name, (_, there) in differing.items()
+    )
+
+
+def need_this_home(supervisor: Supervisor, environ: Mapping[str, str]) -> None:
     """Keep a command of one home from starting or stopping the service of another. Raises ServiceRefused."""
     from tallyd.supervisor.steps import ServiceRefused
 
-    differing = installed.told_otherwise(environ)
-    if differing:
-        words = ", ".join(
-            f"{name}={there}" if there else f"{name} not set"
-            for name, (_, there) in differing.items()
-        )
+    other = another_home(supervisor, environ)
+    if other:
         raise ServiceRefused(
-            f"the installed service is another home's: {words}",
+            f"the installed service is another home's: {other}",
             'say it there; or "tallyd service install" here, for this one',
         )
 

@@ -10,6 +10,7 @@ PATH is, and how the service stands, is read from files.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tallyd.doctor import clock, consent, daemon, disk, network, program, service, spool
@@ -49,13 +50,13 @@ def walk(
     # Until somebody looked: nobody holds the lock as far as we know.
     scenes = [Scene(around, now, None, None)]
 
-    def look(scene: Scene) -> Iterator[Finding]:
-        scenes.append(look_around(scene.around, scene.now))
-        yield from ()
+    def look() -> tuple[()]:
+        scenes.append(look_around(around, now))
+        return ()
 
-    found = _guarded("lock", look, scenes[0], say)
+    found = _guarded("lock", look, say)
     scene = scenes[-1]
-    found += [one for name, check in _CHECKS for one in _guarded(name, check, scene, say)]
+    found += [one for name, check in _CHECKS for one in _guarded(name, partial(check, scene), say)]
     if online:
         from tallyd.doctor.online import look_online  # noqa: PLC0415 - it alone knows of sockets
 
@@ -64,17 +65,14 @@ def walk(
 
 
 def _guarded(
-    name: str,
-    check: Callable[[Scene], Iterable[Finding]],
-    scene: Scene,
-    say: Callable[[str], None],
+    name: str, check: Callable[[], Iterable[Finding]], say: Callable[[str], None]
 ) -> list[Finding]:
     """What one check found, within DOCTOR_CHECK_S; a disk that never answers holds its thread alone."""
     found: list[Finding] = []
 
     def look() -> None:
         try:
-            found.extend(check(scene))
+            found.extend(check())
         except TallydError as problem:
             found.append(_could_not(name, problem.what, problem.hint))
         except OSError as error:
